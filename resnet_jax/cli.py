@@ -1,0 +1,93 @@
+"""`resnet-jax COMMAND …`. Nothing heavy is imported before a command needs it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from resnet_jax.errors import Stopped, UserError
+
+CONFIG_HELP = """\
+config overrides:
+  --config FILE[:ARGUMENT]      a config file, e.g. configs/digits.py or configs/cifar10.py:resnet110
+  --config.KEY=VALUE            any key of it, e.g. --config.train.batch_size=64 --config.network.widths="(16,32,64)";
+                                configs/default.py lists every key with its meaning
+"""
+EXIT_HELP = 'exit codes: 0 done; 2 a mistake in what was asked; 75 stopped and saved, the same command resumes'
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog='resnet-jax', description='A laboratory for residual networks: train them, then find out why they work.',
+        epilog=EXIT_HELP, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND')
+
+    def command(name: str, text: str, epilog: str = '') -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=text, description=text, epilog=epilog, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    train = command('train', 'train a network; resumes where a run was stopped', CONFIG_HELP + '\nexample:\n'
+                    '  resnet-jax train --config configs/cifar10.py:resnet20 --run runs/resnet20 --config.run.steps=1170')  # fmt: skip
+    _run_option(train, 'directory of the run, made or gone on with')
+    train.add_argument('--then', default='', metavar='NAME[,NAME]', help='experiments to do on the trained run')
+
+    evaluate = command('evaluate', 'test error of a trained run, whole or after deleting blocks')
+    _run_option(evaluate)
+    evaluate.add_argument('--split', default='test', choices=('train', 'selection', 'test'))
+    evaluate.add_argument('--step', type=int, help='checkpoint to take; the newest without it')
+    evaluate.add_argument('--delete', default='', metavar='N[,N]', help='blocks to delete, numbered from 1')
+
+    experiment = command('experiment', 'test a hypothesis on a trained run: measures, draws, judges')
+    experiment.add_argument('name', metavar='NAME', help='of experiments/, or the path of a file (try: lesion)')
+    _run_option(experiment)
+    experiment.add_argument('--tier', default='cpu', choices=('cpu', 'paper'), help='cpu: minutes; paper: its protocol')
+
+    report = command('report', "write a run's report.html anew from the files in it")
+    _run_option(report)
+
+    command('describe', 'the named networks: parameters, multiply-adds, depth, stages; or one config', CONFIG_HELP)
+
+    data = command('data', 'the datasets: what is here, and how to get what is not')
+    actions = data.add_subparsers(dest='action', required=True, metavar='ACTION')
+    listing = actions.add_parser('list', help='every dataset, and where it was found')
+    prepare = actions.add_parser('prepare', help='download (or take) the official archive, write it as ArrayRecord')
+    prepare.add_argument('dataset', metavar='DATASET', help='cifar10 or cifar100')
+    prepare.add_argument('--archive', type=Path, metavar='FILE', help='the official archive, if you have it')
+    for action in (listing, prepare):
+        action.add_argument('--data-dir', default='', metavar='DIR',
+                            help='TFDS directory; without it $TFDS_DATA_DIR, else ~/tensorflow_datasets')  # fmt: skip
+    return top
+
+
+def _run_option(command: argparse.ArgumentParser, text: str = 'directory of the run') -> None:
+    command.add_argument('--run', required=True, type=Path, metavar='DIR', help=text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    arguments, rest = parser().parse_known_args(argv)
+    from resnet_jax import commands
+
+    try:
+        if rest and arguments.command not in ('train', 'describe'):
+            raise UserError(f'{arguments.command} does not take {rest[0]}; see resnet-jax {arguments.command} --help')
+        getattr(commands, arguments.command)(arguments, rest)
+    except (UserError, Stopped) as error:
+        print(f'resnet-jax: {error}', file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 141
+    except KeyboardInterrupt:
+        print('resnet-jax: interrupted', file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""From the command line to a validated config. Executes the config file; nothing later in a run's life does."""
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+def from_arguments(arguments: Sequence[str]) -> ConfigDict | None:
+    """The locked, validated config of `--config FILE[:ARGUMENT]` and `--config.KEY=VALUE …`; None without --config.
+
+    Raises:
+      UserError: an unknown file, key (with the nearest one) or flag, or a value that does not fit.
+    """
+    file, overrides = _split(arguments)
+    if file is None:
+        if overrides:
+            raise UserError(f'--config.{next(iter(overrides))} overrides a config file: give one with --config FILE')
+        return None
+    config = load(file)
+    for key, text in overrides.items():
+        _override(config, key, text)
+    spec.validate(config)
+    return config.lock()
+
+
+def load(file: str) -> ConfigDict:
+    """The config that FILE[:ARGUMENT] makes; FILE is looked up from here, then in the checkout."""
+    name, _, argument = file.partition(':')
+    path = next((path for path in (Path(name), CHECKOUT / name) if path.is_file()), None)
+    if path is None:
+        there = ', '.join(f'configs/{each.name}' for each in sorted((CHECKOUT / 'configs').glob('[!_]*.py')))
+        raise UserError(f'there is no config file {name}; there are {there}')
+    found = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
+    if found is None or found.loader is None:
+        raise UserError(f'{path} is not a Python file; a config file is one, with a function get_config()')
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    if not hasattr(module, 'get_config'):
+        raise UserError(f'{path} has no function get_config(); configs/default.py shows what it returns')
+    return module.get_config(argument) if argument else module.get_config()
+
+
+def _split(arguments: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """The config file and the overrides, from `--flag value` and `--flag=value` alike."""
+    file, overrides, words = None, {}, list(arguments)
+    while words:
+        flag, equals, value = words.pop(0).partition('=')
+        if flag != '--config' and not flag.startswith('--config.'):
+            raise UserError(f'unknown argument {flag}; a setting is given as --config.KEY=VALUE')
+        if not equals:
+            if not words:
+                raise UserError(f'{flag} needs a value: {flag}=VALUE')
+            value = words.pop(0)
+        if flag == '--config':
+            file = value
+        else:
+            overrides[flag.removeprefix('--config.')] = value
+    return file, overrides
+
+
+def _override(config: ConfigDict, key: str, text: str) -> None:
+    flat = spec.flatten(config)
+    if key not in flat:
+        near = difflib.get_close_matches(key, flat, n=1, cutoff=0.4)
+        raise UserError(f'no setting is called config.{key}' + (f'; the nearest is config.{near[0]}' if near else ''))
+    section, _, name = key.rpartition('.')
+    owner = config
+    for part in section.split('.') if section else ():
+        owner = owner[part]
+    owner[name] = _parse(key, text, owner[name])
+
+
+def _parse(key: str, text: str, present: object) -> object:
+    """The text as a value of the kind that stands there."""
+    if isinstance(present, str):
+        return text
+    try:
+        if isinstance(present, float):
+            return float(text)
+        value = ast.literal_eval(text.capitalize() if text in ('true', 'false') else text)
+    except (ValueError, SyntaxError):
+        value = None
+    if isinstance(present, tuple) and isinstance(value, int | list):
+        value = tuple(value) if isinstance(value, list) else (value,)
+    if type(value) is not type(present):
+        raise UserError(f'config.{key} is a {type(present).__name__}, as {present!r} is; got {text!r}')
+    return value

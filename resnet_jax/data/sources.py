@@ -1,0 +1,120 @@
+"""The datasets: `load` gives all of one, in memory, as it is stored; `check` says at once whether it can."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from resnet_jax.data import stored
+from resnet_jax.errors import UserError
+from resnet_jax.spec import DATASETS
+
+# Whatever is held out is drawn with this, never with a run's seed: all runs hold out the same examples.
+HELD_OUT_SEED = 1512
+DIGITS_TEST = 359  # of 1,797
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    images: np.ndarray  # uint8 (n, h, w, c)
+    labels: np.ndarray  # int32 (n,)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """`selection` is the held-out part of the training examples: what is chosen is chosen on it, never on `test`."""
+
+    name: str
+    train: Split
+    selection: Split
+    test: Split
+    classes: tuple[str, ...]
+
+
+def load(data: ConfigDict) -> Dataset:
+    """The dataset that `config.data` asks for.
+
+    How many examples there are is what the copy itself states; that its files hold them is checked.
+
+    Raises:
+      UserError: an unknown or missing dataset, damaged files, a selection that leaves nothing to train on.
+    """
+    check(data)
+    if data.dataset == 'digits':
+        train, test, classes = _digits()
+    else:
+        copy = stored.find(data.dataset, stored.directory(data.data_dir))
+        images, labels, classes = stored.read(copy, 'train')
+        train, test = Split(images, labels), Split(*stored.read(copy, 'test')[:2])
+    train, selection = hold_out(train, data.selection)
+    return Dataset(data.dataset, train, selection, test, classes)
+
+
+def check(data: ConfigDict) -> None:
+    """Refuses, within milliseconds, what `load` would refuse without having read a record.
+
+    Raises:
+      UserError: what is missing, and the command that prepares it.
+    """
+    examples = describe(data.dataset, data.data_dir)['splits']['train']
+    if not 0 <= data.selection < examples:
+        raise UserError(f'data.selection is {data.selection}; it is at least 0, below the {examples} training examples')
+
+
+def describe(dataset: str, data_dir: str) -> dict:
+    """What is found of a dataset: its path, examples a split, classes, image shape, files, bytes on disk.
+
+    Raises:
+      UserError: it is unknown, or not found there.
+    """
+    if dataset not in DATASETS:
+        nearest = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0)[0]
+        raise UserError(f'data.dataset is {dataset!r}; it is one of {", ".join(DATASETS)}; the nearest is {nearest}')
+    shape, classes, examples = DATASETS[dataset]
+    if dataset == 'digits':
+        path, splits, files = 'in scikit-learn', {'train': examples, 'test': DIGITS_TEST}, []
+    else:
+        copy = stored.find(dataset, stored.directory(data_dir))
+        path, splits = str(copy.path), {split: copy.examples(split) for split in stored.SPLITS}
+        files = [file for split in stored.SPLITS for file in copy.files(split)]
+    return {
+        'dataset': dataset,
+        'path': path,
+        'splits': splits,
+        'classes': classes,
+        'image_shape': shape,
+        'files': [file.name for file in files],
+        'bytes': sum(file.stat().st_size for file in files),
+    }
+
+
+def hold_out(examples: Split, count: int) -> tuple[Split, Split]:
+    """(all others, `count` examples), both in the order they came; the same ones for the same labels.
+
+    Every class gives its share to within one example, and a smaller draw is part of every larger one.
+    """
+    # RandomState, not default_rng: NumPy promises its stream for good.
+    permutation = np.random.RandomState(HELD_OUT_SEED).permutation(len(examples))
+    labels = examples.labels[permutation]
+    turn = np.empty(len(examples))  # when an example would be drawn, were all drawn: from 0 to 1, evenly in its class
+    for label in np.unique(labels):
+        members = labels == label
+        turn[members] = (np.arange(members.sum()) + 0.5) / members.sum()
+    held = np.zeros(len(examples), bool)
+    held[permutation[np.argsort(turn, kind='stable')[:count]]] = True
+    return (Split(examples.images[~held], examples.labels[~held]), Split(examples.images[held], examples.labels[held]))
+
+
+def _digits() -> tuple[Split, Split, tuple[str, ...]]:
+    """scikit-learn's handwritten digits, (n, 8, 8, 1): counts of inked pixels, 0 to 16, left as they are."""
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    examples = Split(bunch.images[..., None].astype(np.uint8), bunch.target.astype(np.int32))
+    train, test = hold_out(examples, DIGITS_TEST)
+    return train, test, tuple(str(name) for name in bunch.target_names)

@@ -1,0 +1,82 @@
+"""Long work shown: a progress bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
+console = Console(soft_wrap=True, highlight=False)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[note]}'),
+        TimeElapsedColumn(), TextColumn('eta'), TimeRemainingColumn(), console=console,
+    )  # fmt: skip
+
+
+@contextmanager
+def training(steps: int, run_dir: Path) -> Iterator[Callable[[dict], None]]:
+    """A function that shows the records of a training run as they come."""
+    latest: dict[str, dict] = {}
+    with _counter('training', steps) as show:
+        show(0, 'compiling')
+
+        def watch(record: dict) -> None:
+            if record['kind'] == 'note':
+                console.print(record['text'])
+                return
+            latest[record['kind']] = record
+            if record['kind'] == 'progress':
+                show(record['step'], _state(latest))
+
+        yield watch
+    if 'test' in latest:
+        test = latest['test']
+        console.print(
+            f'step {test["step"]:,}: test error {test["error"]:.2f} % '
+            f'({test["examples"] - test["correct"]} of {test["examples"]} wrong)'
+        )
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function `progress(done, total)` that shows how far some work is."""
+    with _counter(what, None) as show:
+        yield lambda done, total: show(done, '', total)
+
+
+def _state(latest: dict[str, dict]) -> str:
+    parts = [f'{latest["progress"]["rate"]:.3g} steps/s']
+    if 'train' in latest:
+        parts.append(f'loss {latest["train"]["loss"]:.3f}')
+    if 'test' in latest:
+        parts.append(f'test error {latest["test"]["error"]:.2f} %')
+    return ', '.join(parts)
+
+
+@contextmanager
+def _counter(what: str, total: int | None) -> Iterator[Callable]:
+    """Shows `done` of `total` with a note, on a terminal or as lines."""
+    if console.is_terminal:
+        with _bar() as bar:
+            task = bar.add_task(what, total=total, note='')
+
+            def move(done: int, note: str, total: int | None = total) -> None:
+                bar.update(task, completed=done, note=note, total=total)
+
+            yield move
+        return
+    said = [time.monotonic(), 0.0]
+
+    def say(done: int, note: str, total: int | None = total) -> None:
+        now = time.monotonic()
+        if now - said[1] >= PLAIN_SECONDS or done == total:
+            said[1] = now
+            console.print(f'{what}: {done:,} of {total:,}' + (f', {note}' if note else '') + f', {now - said[0]:.0f} s')
+
+    yield say

@@ -1,0 +1,86 @@
+"""Runs experiments: finds the file, opens the run, measures, judges, draws, saves. All that experiments share.
+
+An experiment is a module with `TITLE`, `get_config(tier)`, `measure(run, config, progress)`, `arrays(measurement)`,
+`claims(measurement)`, `figures(measurement)` (name -> figure, caption, numbers), `summary(measurement)` and
+`notes(measurement)`.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+from resnet_jax.report import findings
+from resnet_jax.report import figures as drawing
+from resnet_jax.report.findings import Finding
+from resnet_jax.run import Run
+
+CHECKOUT = Path(__file__).parents[1]
+TIERS = ('cpu', 'paper')
+
+
+def names() -> list[str]:
+    """The experiments of the checkout."""
+    return sorted(path.stem for path in (CHECKOUT / 'experiments').glob('[!_]*.py'))
+
+
+def path_of(name: str) -> Path:
+    """The file of the experiment of that name, or of that path.
+
+    Raises:
+      UserError: there is no such experiment.
+    """
+    path = Path(name) if name.endswith('.py') else CHECKOUT / 'experiments' / f'{name}.py'
+    if not path.is_file():
+        raise UserError(f'there is no experiment {name!r}; there are {", ".join(names())}, or give the path of a file')
+    return path
+
+
+def find(name: str) -> ModuleType:
+    """The experiment's module."""
+    path = path_of(name)
+    found = importlib.util.spec_from_file_location(f'experiments.{path.stem}', path)
+    if found is None or found.loader is None:
+        raise UserError(f'{path} is not a Python file that can be loaded')
+    module = importlib.util.module_from_spec(found)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    found.loader.exec_module(module)
+    return module
+
+
+def perform(name: str, run: Run, tier: str, progress: Callable[[int, int], None]) -> Finding:
+    """Measures an experiment on a run, and writes its finding and its figures into the run's directory."""
+    experiment = find(name)
+    measurement = experiment.measure(run, experiment.get_config(tier), progress)
+    drawn = experiment.figures(measurement)
+    stem = Path(name).stem
+    for figure_name, (figure, _, numbers) in drawn.items():
+        drawing.save(figure, run.path / 'figures', f'{stem}_{figure_name}')
+        drawing.save_numbers(run.path / 'figures', f'{stem}_{figure_name}', numbers)
+    finding = Finding(
+        experiment=stem,
+        title=experiment.TITLE,
+        run=spec.identity(run.config),
+        step=run.step,
+        tier=tier,
+        data=run.config.data.dataset,
+        summary=experiment.summary(measurement),
+        claims=tuple(experiment.claims(measurement)),
+        arrays=experiment.arrays(measurement),
+        figures={f'{stem}_{figure_name}': caption for figure_name, (_, caption, _) in drawn.items()},
+        notes=tuple(experiment.notes(measurement)),
+    )
+    findings.save(finding, run.path)
+    return finding
+
+
+def done(name: str, run: Run, tier: str) -> Finding | None:
+    """The finding of that experiment on this very checkpoint, where there is one."""
+    if not (run.path / 'findings' / f'{Path(name).stem}.json').exists():
+        return None
+    finding = findings.load(run.path, Path(name).stem)
+    same = (finding.run, finding.step, finding.tier) == (spec.identity(run.config), run.step, tier)
+    return finding if same else None

@@ -1,0 +1,33 @@
+"""Files of a run: names that are safe as file names, and files that are whole or absent."""
+
+import os
+import re
+from pathlib import Path
+
+from resnet_jax.errors import UserError
+
+_NAME = re.compile(r'[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}')
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuses a name that is no plain file name (it becomes one, and an anchor in the page).
+
+    Raises:
+      UserError: one line with the name and the rule.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f'{kind} {name!r}: a name has 1 to 128 of A-Z a-z 0-9 . _ - and no dot in front; rename it')
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes the file whole or not at all, creating its directory; a reader never meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        with partial.open('wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

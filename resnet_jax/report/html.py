@@ -1,0 +1,195 @@
+"""The report of a run: one HTML file that needs nothing but itself. It has no script and asks for nothing outside."""
+
+import base64
+import json
+import math
+import re
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+from ml_collections import ConfigDict
+
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+from resnet_jax.files import write_atomically
+from resnet_jax.report import figures, findings
+from resnet_jax.report.claims import Claim
+from resnet_jax.report.text import number, plain, span, summary
+
+_RECORD_KEYS = {
+    'train': {'step', 'epoch', 'loss', 'error', 'learning_rate', 'images_per_second'},
+    'test': {'step', 'loss', 'error', 'correct', 'examples'},
+}
+
+SYMBOLS = {'supported': '✓', 'refuted': '✗', 'undecided': '?'}  # beside the word: colour alone says nothing
+_PHONE = 0.72  # a figure shrinks to this share of its size, so that its text stays legible, and scrolls below it
+
+
+def write(run_dir: Path) -> Path:
+    """Writes report.html into the run directory from the files there, and figures/training_curves.*; returns its path.
+
+    A run that is not finished, or has no findings, has a report that says so.
+
+    Raises:
+      UserError: the directory is no run, or a file in it is damaged.
+    """
+    config = _read_settings(run_dir, 'config.json')
+    if config is None:
+        raise UserError(f'{run_dir} is not a run: it has no config.json; give the directory that training wrote')
+    records = _read_records(run_dir / 'metrics.jsonl')
+    if records:
+        _save_training_curves(records, run_dir / 'figures')
+    try:
+        overview = _overview(config['config'], records)
+        identity = config['identity']
+    except (KeyError, AttributeError, TypeError) as error:
+        raise UserError(f'{run_dir}/config.json is no run of this version ({error!r}); train it again') from error
+    page = _template().render(
+        name=run_dir.resolve().name,
+        identity=identity,
+        overview=overview,
+        settings=spec.flatten(config['config']),
+        environment=spec.flatten(_read_settings(run_dir, 'environment.json') or {}),
+        curves=_image(run_dir, 'training_curves') if records else None,
+        training=_training(records),
+        findings=[_section(finding, run_dir) for finding in findings.load_all(run_dir)],
+        symbols=SYMBOLS,
+    )
+    path = run_dir / 'report.html'
+    write_atomically(path, page.encode())
+    return path
+
+
+def gauge(claim: Claim) -> dict[str, float | bool]:
+    """Where the region of acceptance, the interval and the value lie, in percent of a strip that holds them all."""
+    points = (claim.accept.low, claim.accept.high, claim.interval.low, claim.interval.high, claim.measured)
+    finite = [point for point in points if math.isfinite(point)] or [0.0]
+    margin = 0.12 * (max(finite) - min(finite)) or 1.0
+    low, high = min(finite) - margin, max(finite) + margin
+
+    def place(point: float) -> float:
+        return round(100 * (min(max(point, low), high) - low) / (high - low), 2)
+
+    return {
+        'accept': place(claim.accept.low),
+        'accept_width': round(place(claim.accept.high) - place(claim.accept.low), 2),
+        'low': place(claim.interval.low),
+        'high': place(claim.interval.high),
+        'measured': place(claim.measured),
+    }
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {'number': number, 'span': span, 'plain': plain, 'summary': summary, 'gauge': gauge}
+    return environment.get_template('report.html.j2')
+
+
+def _overview(config: Mapping, records: list[dict]) -> dict[str, object]:
+    """What the page says of the run at first sight."""
+    arch = spec.architecture(ConfigDict(config))
+    steps = config['run']['steps']
+    tests = [record for record in records if record['kind'] == 'test']
+    return {
+        'network': f'{"plain" if arch.shortcut == "none" else "ResNet"}-{arch.depth}',
+        'blocks': f'{arch.blocks} {arch.block} blocks, shortcut {arch.shortcut}',
+        'parameters': spec.parameters(arch),
+        'multiply_adds': spec.multiply_adds(arch),
+        'dataset': config['data']['dataset'],
+        'seed': config['seed'],
+        'steps': steps,
+        'done': max((record['step'] for record in records), default=0),
+        'finished': any(record['step'] >= steps for record in tests),
+        'test': tests[-1] if tests else None,
+    }
+
+
+def _training(records: list[dict]) -> dict[str, object]:
+    """The short table beside the curves: the state at the last records, never the best one."""
+    table: dict[str, object] = {}
+    if train := [record for record in records if record['kind'] == 'train']:
+        last = train[-1]
+        table |= {'steps': last['step'], 'epochs': last['epoch']}
+        table |= {'training error, last record (%)': last['error'], 'training loss, last record': last['loss']}
+        rates = [record['images_per_second'] for record in train if record['images_per_second'] is not None]
+        table |= {'images a second, median': statistics.median(rates) if rates else None}
+    if test := [record for record in records if record['kind'] == 'test']:
+        table |= {'test error, last (%)': test[-1]['error'], 'test loss, last': test[-1]['loss']}
+    return table
+
+
+def _section(finding: findings.Finding, run_dir: Path) -> dict[str, object]:
+    images = {name: _image(run_dir, name) for name in finding.figures}
+    return {'finding': finding, 'images': images}
+
+
+def _image(run_dir: Path, name: str) -> dict[str, str | bool] | None:
+    """A figure as data: URLs, with the width in pixels below which it scrolls; None where its file is missing."""
+    path = run_dir / 'figures' / f'{name}.svg'
+    if not path.is_file():
+        return None
+    svg = path.read_bytes()
+    width = re.search(rb'<svg[^>]*?\swidth="([0-9.]+)pt"', svg)
+    natural = float(width[1]) * 96 / 72 if width else 440.0
+    numbers = path.with_suffix('.csv')
+    return {
+        'source': _data_url('image/svg+xml', svg),
+        'numbers': _data_url('text/csv', numbers.read_bytes()) if numbers.is_file() else '',
+        'width': f'{natural:.0f}',
+        'least': f'{_PHONE * natural:.0f}',
+        'wide': natural > 600,
+    }
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f'data:{kind};base64,{base64.b64encode(data).decode()}'
+
+
+def _save_training_curves(records: list[dict], directory: Path) -> None:
+    figures.save(figures.training_curves(records), directory, 'training_curves')
+    keys = ('kind', 'step', 'loss', 'error', 'learning_rate')
+    figures.save_numbers(directory, 'training_curves', {key: [record.get(key) for record in records] for key in keys})
+
+
+def _read_settings(run_dir: Path, name: str) -> dict | None:
+    """The contents of config.json or environment.json; None where there is none."""
+    path = run_dir / name
+    if not path.is_file():
+        return None
+    try:
+        settings = json.loads(path.read_text(encoding='utf-8'))
+        schema = settings.pop('schema')
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f'{path} cannot be read ({error!r}); start the run again, which writes it anew') from error
+    if schema != 1:
+        raise UserError(f'{path} has schema {schema!r}, this version reads 1; use the version that trained the run')
+    return settings
+
+
+def _read_records(path: Path) -> list[dict]:
+    """The records of training and evaluation in order of steps; of a step done twice (a resumed run) the last one.
+
+    A last line without its end is one that is just being written, or was cut short: it is left out.
+    """
+    lines = path.read_bytes().split(b'\n')[:-1] if path.is_file() else []
+    records = {}
+    for line_number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            kind = record['kind']
+            if kind not in _RECORD_KEYS:
+                continue  # not of the curves
+            if not all(isinstance(record[key], int | float | None) for key in _RECORD_KEYS[kind]):
+                raise TypeError('a value is no number')
+            records[int(record['step']), kind] = record
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f'{path} line {line_number} is no record ({error!r}); delete that line') from error
+    return [records[key] for key in sorted(records)]

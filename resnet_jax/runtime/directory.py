@@ -1,0 +1,126 @@
+"""A run's directory: what stands in it and how it is read. Imports no JAX.
+
+    config.json       the resolved config and the identity of the run
+    environment.json  what it computes in
+    metrics.jsonl     a record a line: {"kind": "train" or "test", "step": …}
+    checkpoints/      by step
+    findings/, figures/, report.html, tensorboard/
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+from resnet_jax.files import write_atomically
+
+SCHEMA = 1
+
+
+def create(run_dir: Path, config: ConfigDict) -> bool:
+    """Makes the directory of a run, or takes the one that is there; True where the run had begun before.
+
+    Raises:
+      UserError: it cannot be written, or it holds another run (the first setting that differs is named).
+    """
+    path = run_dir / 'config.json'
+    begun = path.exists()
+    if begun:
+        _check_same(run_dir, read_config(run_dir), config)
+    record = {'schema': SCHEMA, 'identity': spec.identity(config), 'config': config.to_dict()}
+    try:
+        write_atomically(path, (json.dumps(record, indent=2) + '\n').encode())
+    except OSError as error:
+        raise UserError(f'cannot write to {run_dir} ({error.strerror}); give another directory with --run') from None
+    return begun
+
+
+def read_config(run_dir: Path) -> ConfigDict:
+    """The config of a run, as it was resolved when the run started last.
+
+    Raises:
+      UserError: this is no run's directory, or it was written by another version.
+    """
+    path = run_dir / 'config.json'
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f'{run_dir} holds no run (no config.json); train one: resnet-jax train --run {run_dir}') from None
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path} cannot be read ({error}); restore it or train anew in another directory') from None
+    if not isinstance(record, dict) or record.get('schema') != SCHEMA:
+        raise UserError(f'{path} is not of schema {SCHEMA}, which this version reads; train anew in another directory')
+    return ConfigDict(_tuples(record['config']))
+
+
+def write_environment(run_dir: Path, environment: dict[str, object]) -> None:
+    write_atomically(run_dir / 'environment.json', (json.dumps({'schema': SCHEMA, **environment}, indent=2) + '\n').encode())
+
+
+def read_environment(run_dir: Path) -> dict[str, object]:
+    """What was written last, or nothing where the run has not begun."""
+    path = run_dir / 'environment.json'
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def read_metrics(run_dir: Path) -> list[dict]:
+    """Every whole record; a line cut off by a crash is left out."""
+    path = run_dir / 'metrics.jsonl'
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith('\n')]
+
+
+def append_metrics(run_dir: Path, record: dict) -> None:
+    with (run_dir / 'metrics.jsonl').open('a') as file:
+        file.write(json.dumps(record) + '\n')
+
+
+def keep_metrics_until(run_dir: Path, step: int) -> list[dict]:
+    """Drops the records of steps that a resumed run will do again; returns what is left."""
+    records = read_metrics(run_dir)
+    kept = [record for record in records if record['step'] <= step]
+    write_atomically(run_dir / 'metrics.jsonl', ''.join(json.dumps(record) + '\n' for record in kept).encode())
+    return kept
+
+
+@contextmanager
+def held(run_dir: Path) -> Iterator[None]:
+    """Holds the directory for one process at a time.
+
+    Raises:
+      UserError: another process trains in it.
+    """
+    descriptor = os.open(run_dir / '.lock', os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f'another process works on {run_dir}; wait for it, or give another directory with --run') from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_same(run_dir: Path, stored: ConfigDict, config: ConfigDict) -> None:
+    before, now = spec.definition(stored), spec.definition(config)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f'{run_dir} holds another run: its {key} is {before.get(key)!r}, here {now.get(key)!r}; '
+                'give another directory with --run'
+            )
+
+
+def _tuples(settings: dict) -> dict:
+    """JSON has no tuples: every list of a config was one."""
+    return {
+        key: _tuples(value) if isinstance(value, dict) else tuple(value) if isinstance(value, list) else value
+        for key, value in settings.items()
+    }

@@ -1,0 +1,63 @@
+"""Evaluation: every example once, whatever the batch."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from resnet_jax.data import resident
+from resnet_jax.data.augment import Normalization, normalize
+from resnet_jax.data.resident import Examples
+from resnet_jax.models.gates import Gates
+from resnet_jax.models.resnet import ResNet
+
+
+class Evaluation(NamedTuple):
+    """Counts over a split: mean cross-entropy, examples classified rightly, examples."""
+
+    loss: float
+    correct: int
+    examples: int
+
+    @property
+    def error(self) -> float:
+        """In percent."""
+        return 100 * (1 - self.correct / self.examples)
+
+
+def evaluate(
+    network: ResNet,
+    variables: dict,
+    examples: Examples,
+    normalization: Normalization,
+    *,
+    batch: int,
+    gates: Gates | None = None,
+) -> Evaluation:
+    """Loss and correct classifications of a split, with BN's running statistics.
+
+    Args:
+      batch: examples at once; the last batch is padded and masked.
+      gates: of shape (blocks,): an intervention on the network; None for the network as it is.
+    """
+    count = len(examples.labels)
+    batch = min(batch, count)
+    loss, correct = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+    for start in range(0, count, batch):
+        part_loss, part_correct = _evaluate_part(network, variables, examples, normalization, start, gates, batch=batch)
+        loss, correct = loss + part_loss, correct + part_correct
+    return Evaluation(float(loss) / count, int(correct), count)
+
+
+@partial(jax.jit, static_argnames=('network', 'batch'))
+def _evaluate_part(
+    network, variables, examples, normalization, start, gates, *, batch: int
+) -> tuple[Array, Array]:
+    chosen, inside = resident.part(examples, start, batch)
+    logits = network.apply(variables, normalize(chosen.images, normalization), gates, train=False)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, chosen.labels)
+    right = jnp.argmax(logits, axis=-1) == chosen.labels
+    return jnp.sum(jnp.where(inside, losses, 0.0)), jnp.sum(right & inside, dtype=jnp.int32)

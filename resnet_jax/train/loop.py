@@ -1,0 +1,224 @@
+"""The training loop: calls of many steps between the events of a run (records, evaluations, checkpoints)."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from resnet_jax import spec
+from resnet_jax.data import resident, sources
+from resnet_jax.data.augment import Normalization, statistics
+from resnet_jax.data.resident import Examples
+from resnet_jax.errors import Stopped, UserError
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.runtime import directory, mesh
+from resnet_jax.runtime.checkpoint import Checkpoints
+from resnet_jax.runtime.environment import differences, environment
+from resnet_jax.runtime.signals import StopRequest, stop_request
+from resnet_jax.train.evaluate import Evaluation, evaluate
+from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.schedule import learning_rate
+from resnet_jax.train.state import TrainState, initial_state, no_sums
+from resnet_jax.train.step import many_steps
+
+# A call to the device lasts about this long, so that a stop is noticed and the display moves.
+CALL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset on the devices."""
+
+    train: Examples
+    selection: Examples
+    test: Examples
+    normalization: Normalization
+    classes: tuple[str, ...]
+
+
+def place_dataset(data: ConfigDict, sharding: jax.sharding.Sharding) -> Splits:
+    """Loads the dataset of `config.data` and puts it on the devices, with the training split's normalisation."""
+    dataset = sources.load(data)
+    return Splits(
+        *(resident.place(split.images, split.labels, sharding) for split in (dataset.train, dataset.selection, dataset.test)),
+        normalization=jax.device_put(statistics(dataset.train.images, data.normalize), sharding),
+        classes=dataset.classes,
+    )
+
+
+def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> None:
+    """Trains the run of `config` in `run_dir` up to `config.run.steps`, from its newest checkpoint if it has one.
+
+    Args:
+      watch: is called with every record of metrics.jsonl as it is made, and with `{'kind': 'progress', …}` and
+        `{'kind': 'note', 'text': …}` in between.
+
+    Raises:
+      UserError: what the config asks for cannot be, or the loss became non-finite.
+      Stopped: by SIGINT or SIGTERM, after the state was saved.
+    """
+    devices = mesh.data_mesh(config.train.batch_size)
+    begun = directory.create(run_dir, config)
+    with directory.held(run_dir), stop_request() as stop:
+        splits = place_dataset(config.data, mesh.whole(devices))
+        network = ResNet(spec.architecture(config), config.run.scan_unroll)
+        optimizer = sgd(config.train)
+        state = jax.device_put(initial_state(network, optimizer, config.seed), mesh.whole(devices))
+        checkpoints = Checkpoints(run_dir, keep=config.run.keep, snapshots=config.run.snapshots)
+        state = _resume(run_dir, checkpoints, state, watch) if begun else state
+        recorder = Recorder(run_dir, int(state.step), watch, tensorboard=config.run.tensorboard)
+        if int(state.step) == 0:
+            checkpoints.save(0, state)
+        steps = many_steps(network, optimizer, config, devices)
+        _run(config, network, steps, splits, state, checkpoints, recorder, stop)
+
+
+def _resume(run_dir: Path, checkpoints: Checkpoints, state: TrainState, watch: Callable) -> TrainState:
+    stored, present = directory.read_environment(run_dir), environment()
+    if not checkpoints.steps:
+        return state
+    state = checkpoints.restore(checkpoints.steps[-1], state)
+    changes = differences({**stored, 'system': '', 'commit': ''}, {**present, 'system': '', 'commit': ''})
+    exactly = f'within float tolerance ({"; ".join(changes)})' if changes else 'exactly'
+    watch({'kind': 'note', 'text': f'resumed {exactly} at step {int(state.step):,}'})
+    return state
+
+
+class Recorder:
+    """Where records go: metrics.jsonl, TensorBoard, whoever watches."""
+
+    def __init__(self, run_dir: Path, step: int, watch: Callable[[dict], None], *, tensorboard: bool):
+        directory.write_environment(run_dir, environment())
+        kept = directory.keep_metrics_until(run_dir, step)
+        self.recorded = {(record['kind'], record['step']) for record in kept}
+        self.run_dir, self.watch, self._board = run_dir, watch, None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(run_dir / 'tensorboard'), purge_step=step)
+
+    def __call__(self, kind: str, step: int, **values: float) -> None:
+        record = {'kind': kind, 'step': step, **values}
+        self.recorded.add((kind, step))
+        directory.append_metrics(self.run_dir, record)
+        for name, value in values.items() if self._board else ():
+            self._board.add_scalar(f'{kind}/{name}', value, step)
+        self.watch(record)
+
+    def close(self) -> None:
+        if self._board:
+            self._board.close()
+
+
+def _run(
+    config: ConfigDict,
+    network: ResNet,
+    steps: Callable,
+    splits: Splits,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    recorder: Recorder,
+    stop: StopRequest,
+) -> None:
+    """Alternates calls of the compiled steps with the events that fall between them."""
+    epoch_steps = len(splits.train.labels) // config.train.batch_size
+    rate, clock = learning_rate(config.train.schedule), Clock()
+    step, permutation, epoch = int(state.step), None, None
+    try:
+        while True:
+            if _due(step, config.run.eval_every, config.run.steps) and ('test', step) not in recorder.recorded:
+                result = evaluate(
+                    network, state.variables, splits.test, splits.normalization, batch=config.run.eval_batch
+                )
+                _record_test(recorder, step, result)
+                clock.pause()
+            if _due(step, config.run.save_every, config.run.steps) or step in config.run.snapshots:
+                checkpoints.save(step, state)
+                clock.pause()
+            if step >= config.run.steps:
+                return
+            if stop:
+                checkpoints.save(step, state)
+                raise Stopped(f'stopped by {stop.reason} at step {step:,}, saved; the same command goes on from there')
+            if epoch != step // epoch_steps:
+                epoch = step // epoch_steps
+                permutation = resident.order(config.seed, epoch, examples=len(splits.train.labels))
+            until = min(_next_event(config.run, step), (epoch + 1) * epoch_steps, step + clock.steps_a_call())
+            state = steps(state, splits.train, splits.normalization, permutation, jnp.asarray(until, jnp.int32))
+            done = int(state.step) - step
+            clock.count(done)
+            step += done
+            if not math.isfinite(float(state.sums.loss)):
+                raise _diverged(step, checkpoints)
+            if _due(step, config.run.log_every, config.run.steps):
+                state = _record_train(
+                    recorder, state, epoch=step / epoch_steps, learning_rate=float(rate(step - 1)), clock=clock,
+                    batch=config.train.batch_size,
+                )  # fmt: skip
+            recorder.watch({'kind': 'progress', 'step': step, 'rate': clock.rate})
+    finally:
+        recorder.close()
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return step > 0 and (step >= last or (every > 0 and step % every == 0))
+
+
+def _next_event(run: ConfigDict, step: int) -> int:
+    """The next step at which something is to be recorded, evaluated or saved."""
+    intervals = [every for every in (run.log_every, run.eval_every, run.save_every) if every]
+    snapshots = [snapshot for snapshot in run.snapshots if snapshot > step]
+    return min([run.steps, *snapshots, *((step // every + 1) * every for every in intervals)])
+
+
+def _record_train(recorder, state, *, epoch, learning_rate, clock, batch) -> TrainState:
+    sums = jax.device_get(state.sums)
+    count = int(sums.steps)
+    recorder(
+        'train', int(state.step), epoch=round(epoch, 4), loss=float(sums.loss) / count,
+        error=100 * int(sums.errors) / (count * batch), learning_rate=learning_rate,
+        seconds=round(clock.seconds, 3), images_per_second=round(clock.rate * batch, 1),
+    )  # fmt: skip
+    return state.replace(sums=jax.device_put(no_sums(), state.sums.loss.sharding))
+
+
+def _record_test(recorder: Recorder, step: int, result: Evaluation) -> None:
+    recorder(
+        'test', step, loss=result.loss, error=result.error, correct=result.correct, examples=result.examples
+    )  # fmt: skip
+
+
+def _diverged(step: int, checkpoints: Checkpoints) -> UserError:
+    good = max(saved for saved in checkpoints.steps)
+    return UserError(
+        f'the loss is not finite at step {step}; the last good checkpoint is that of step {good} in '
+        f'{checkpoints.directory}. Lower train.schedule.learning_rate or add a warm-up, in another --run'
+    )
+
+
+class Clock:
+    """Measures the steps themselves (evaluations and checkpoints apart), and sizes the calls by it."""
+
+    def __init__(self):
+        self.rate, self.seconds, self._calls = 0.0, 0.0, 0
+        self._since = time.perf_counter()
+
+    def pause(self) -> None:
+        self._since = time.perf_counter()
+
+    def count(self, steps: int) -> None:
+        """Takes in a call of so many steps that has just ended; the first one compiled, and counts for no rate."""
+        now = time.perf_counter()
+        elapsed, self._since = now - self._since, now
+        self.seconds, self._calls = self.seconds + elapsed, self._calls + 1
+        if self._calls > 1:
+            latest = steps / elapsed
+            self.rate = latest if self._calls == 2 else 0.7 * self.rate + 0.3 * latest
+
+    def steps_a_call(self) -> int:
+        return max(1, int(self.rate * CALL_SECONDS))

@@ -1,0 +1,79 @@
+"""The training step: a pure function, and many of them in one compiled call."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int32
+from ml_collections import ConfigDict
+
+from resnet_jax.data import resident
+from resnet_jax.data.augment import Normalization, augment, normalize
+from resnet_jax.data.resident import Examples
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.train.state import Sums, TrainState
+
+
+def train_step(
+    network: ResNet,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    images: Float[Array, 'n h w c'],
+    labels: Int32[Array, ' n'],
+) -> TrainState:
+    """One step of gradient descent on the mean cross-entropy of a batch."""
+
+    def objective(params):
+        variables = {'params': params, 'batch_stats': state.batch_stats}
+        logits, updates = network.apply(variables, images, train=True, mutable=['batch_stats'])
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        return loss, (logits, updates['batch_stats'])
+
+    (loss, (logits, batch_stats)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    errors = jnp.sum(jnp.argmax(logits, axis=-1) != labels, dtype=jnp.int32)
+    return state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        sums=Sums(state.sums.loss + loss, state.sums.errors + errors, state.sums.steps + 1),
+    )
+
+
+def many_steps(
+    network: ResNet, optimizer: optax.GradientTransformation, config: ConfigDict, mesh: jax.sharding.Mesh
+) -> Callable:
+    """Compiles `steps(state, examples, normalization, permutation, stop) -> state`.
+
+    It trains up to step `stop` (data, so that any number of steps is the same program) within one epoch, whose
+    order is `permutation`. It ends early right after a step whose loss is not finite. The state is donated; the
+    batch is spread over the mesh's `data` axis, all else is whole on every device.
+    """
+    whole = NamedSharding(mesh, PartitionSpec())
+    spread = NamedSharding(mesh, PartitionSpec('data'))
+    size, data = config.train.batch_size, config.data
+
+    def body(state, examples, normalization, permutation):
+        index = state.step % (len(examples.labels) // size)
+        chosen = resident.batch(examples, permutation, index, size)
+        images, labels = jax.lax.with_sharding_constraint((chosen.images, chosen.labels), spread)
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
+        images = augment(key, normalize(images, normalization), shift=data.shift, flip=data.flip)
+        return train_step(network, optimizer, state, images, labels)
+
+    def steps(
+        state: TrainState,
+        examples: Examples,
+        normalization: Normalization,
+        permutation: Int32[Array, ' n'],
+        stop: Int32[Array, ''],
+    ) -> TrainState:
+        def unfinished(state):
+            return (state.step < stop) & jnp.isfinite(state.sums.loss)
+
+        return jax.lax.while_loop(unfinished, lambda state: body(state, examples, normalization, permutation), state)
+
+    return jax.jit(steps, donate_argnums=0, in_shardings=whole, out_shardings=whole)
