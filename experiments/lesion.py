@@ -10,6 +10,7 @@ enter a stage change the shape and are told apart. A plain network is measured a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from resnet_jax.analysis import lesion
+from resnet_jax.progress import Progress
 from resnet_jax.report import figures as style
 from resnet_jax.report.claims import Claim, Interval
 from resnet_jax.report.findings import Array
@@ -58,7 +60,7 @@ class Measurement:
 
     @property
     def base_error(self) -> float:
-        return error(self.intact)
+        return float(error(self.intact))
 
     @property
     def single_errors(self) -> np.ndarray:
@@ -70,7 +72,7 @@ def error(right: np.ndarray) -> np.ndarray:
     return 100 * (1 - right.mean(axis=-1))
 
 
-def measure(run: Run, config: ConfigDict, progress: Callable[[int, int], None]) -> Measurement:
+def measure(run: Run, config: ConfigDict, progress: Progress) -> Measurement:
     """Deletes blocks of one trained run, on its test split."""
     arch, rng = run.network.arch, np.random.default_rng(config.seed)
     candidates = lesion.deletable(arch)
@@ -118,7 +120,7 @@ def summary(measured: Measurement) -> dict[str, object]:
     """The short table."""
     inner, entry = measured.single_errors[~measured.entry], measured.single_errors[measured.entry]
     examples = len(measured.intact)
-    table = {
+    table: dict[str, object] = {
         'test error, intact': f'{measured.base_error:.2f} % ({examples - int(measured.intact.sum())} of {examples})',
         'one block deleted, median': f'{np.median(inner):.2f} % ({len(inner)} blocks, entry blocks apart)',
         'one block deleted, worst': f'{inner.max():.2f} % (block {measured.blocks[~measured.entry][inner.argmax()]})',
@@ -167,7 +169,11 @@ def _single_claims(measured: Measurement) -> list[Claim]:
         return lambda chosen: np.median(error(measured.single[which][:, chosen])) - error(measured.intact[chosen])
 
     inner, entry = increase(~measured.entry), increase(measured.entry)
-    shared = {'source': f'{PAPER}, section 4.1', 'data': measured.data, 'figure': 'lesion_single_deletions'}
+    shared: dict[str, Any] = {
+        'source': f'{PAPER}, section 4.1',
+        'data': measured.data,
+        'figure': 'lesion_single_deletions',
+    }
     blocks = f'{len(measured.intact)} test images, {len(measured.blocks)} blocks'
     made = [
         Claim(
@@ -197,7 +203,11 @@ def _single_claims(measured: Measurement) -> list[Claim]:
 
 def _many_claims(measured: Measurement) -> list[Claim]:
     draws = measured.without_entry.shape[1]
-    shared = {'source': f'{PAPER}, section 4.2', 'data': measured.data, 'figure': 'lesion_many_deletions'}
+    shared: dict[str, Any] = {
+        'source': f'{PAPER}, section 4.2',
+        'data': measured.data,
+        'figure': 'lesion_many_deletions',
+    }
 
     def grows(chosen: np.ndarray) -> float:
         return stats.spearmanr(measured.counts, np.median(measured.without_entry[:, chosen], axis=1)).statistic
@@ -243,7 +253,7 @@ def _plain_claim(measured: Measurement) -> Claim:
     )
 
 
-def _bootstrap(measured: Measurement, statistic: Callable, examples: int) -> dict[str, object]:
+def _bootstrap(measured: Measurement, statistic: Callable, examples: int) -> dict[str, Any]:
     """The statistic of all examples (or draws), and its percentile interval over resamples of them."""
     config, everything = measured.config, np.arange(examples)
     value = float(statistic(everything))
@@ -289,8 +299,8 @@ def _single_figure(measured: Measurement) -> Figure:
                 axes.bar(measured.blocks[which], measured.single_errors[which], label=label, **series.bar)
         axes.axhline(measured.base_error, color=style.INK, linewidth=1, label=f'intact: {measured.base_error:.2f} %')
         axes.set(xlabel='deleted block', ylabel='test error (%)', xlim=(0, measured.blocks.max() + 1))
-        axes.set_ylim(0, min(100, 1.3 * measured.single_errors.max() + 1))
-        axes.legend(loc='upper right', ncols=1)
+        axes.set_ylim(0, min(100, 1.1 * measured.single_errors.max() + 1))
+    figure.legend(loc='outside upper center', ncols=3)
     return figure
 
 
@@ -305,9 +315,8 @@ def _many_figure(measured: Measurement) -> Figure:
             axes.fill_between(measured.counts, low, high, color=series.color, alpha=0.18, linewidth=0)
             axes.plot(measured.counts, middle, label=label, **series.line)
             spread = np.repeat(measured.counts, errors.shape[1])
-            axes.plot(spread, errors.ravel(), '.', color=series.color, alpha=0.25, markersize=3)
+            axes.plot(spread, errors.ravel(), '.', color=series.color, alpha=0.3, markersize=4, markeredgewidth=0)
         axes.axhline(measured.base_error, color=style.INK, linewidth=1, label='intact')
-        axes.set(xlabel='blocks deleted (k)', ylabel='test error (%)', ylim=(0, 100))
-        axes.set_xlim(0, measured.counts.max() + 1)
-        axes.legend(loc='upper left')
+        axes.set(xlabel='blocks deleted (k)', ylabel='test error (%)', ylim=(0, 100), xticks=measured.counts)
+    figure.legend(loc='outside upper center', ncols=3)
     return figure

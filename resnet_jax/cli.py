@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         )  # fmt: skip
 
     train = command('train', 'train a network; resumes where a run was stopped', CONFIG_HELP + '\nexample:\n'
-                    '  resnet-jax train --config configs/cifar10.py:resnet20 --run runs/resnet20 --config.run.steps=1170')  # fmt: skip
+                    '  resnet-jax train --config configs/cifar10.py:resnet56 --run runs/resnet56')  # fmt: skip
     _run_option(train, 'directory of the run, made or gone on with')
     train.add_argument('--then', default='', metavar='NAME[,NAME]', help='experiments to do on the trained run')
 

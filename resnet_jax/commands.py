@@ -40,7 +40,7 @@ def train(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
             f'this run is complete. To start afresh: rm -r {arguments.run}; to go on further: raise --config.run.steps'
         )
     else:
-        with training(settings.run.steps, arguments.run) as watch:
+        with training(settings.run.steps) as watch:
             run_training(settings, arguments.run, watch)
     for name in then:
         _experiment(arguments.run, name, 'cpu')
@@ -51,7 +51,9 @@ def evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.run import load
 
     run = load(arguments.run, arguments.step)
-    result = run.lesion(_numbers(arguments.delete), arguments.split) if arguments.delete else run.evaluate(arguments.split)
+    result = (
+        run.lesion(_numbers(arguments.delete), arguments.split) if arguments.delete else run.evaluate(arguments.split)
+    )
     without = f' without block {arguments.delete}' if arguments.delete else ''
     console.print(
         f'{arguments.run} at step {run.step:,}{without}: {arguments.split} error {result.error:.2f} % '
@@ -94,12 +96,12 @@ def data(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.data import sources
 
     if arguments.action == 'prepare':
-        from resnet_jax.data.prepare import prepare
-        from resnet_jax.display import counting
-
         from resnet_jax.data import stored
-        with counting(f'preparing {arguments.dataset}') as progress:
-            path = prepare(arguments.dataset, stored.directory(arguments.data_dir), arguments.archive, progress)
+        from resnet_jax.data.prepare import prepare
+        from resnet_jax.display import progress
+
+        with progress() as show:
+            path = prepare(arguments.dataset, stored.directory(arguments.data_dir), arguments.archive, show)
         console.print(f'{arguments.dataset} is in {path}')
         return
     table = Table('dataset', 'classes', 'image', 'splits', 'where', box=None)
@@ -143,15 +145,15 @@ def _check_experiments(names: Sequence[str]) -> None:
 
 def _experiment(run_dir: Path, name: str, tier: str) -> None:
     from resnet_jax import experiment as runner
-    from resnet_jax.display import counting
+    from resnet_jax.display import progress
     from resnet_jax.run import load
 
     run = load(run_dir)
     if runner.done(name, run, tier):
         console.print(f'{name}: measured before on this checkpoint; to measure anew: rm {run_dir}/findings/{name}.*')
         return
-    with counting(f'experiment {name}') as progress:
-        runner.perform(name, run, tier, progress)
+    with progress() as show:
+        runner.perform(name, run, tier, show)
 
 
 def _report(run_dir: Path, experiments: Sequence[str]) -> None:

@@ -3,24 +3,26 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from resnet_jax.progress import Progress
 
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
 console = Console(soft_wrap=True, highlight=False)
 
 
-def _bar() -> Progress:
-    return Progress(
+def _bar() -> Bar:
+    return Bar(
         TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[note]}'),
         TimeElapsedColumn(), TextColumn('eta'), TimeRemainingColumn(), console=console,
     )  # fmt: skip
 
 
 @contextmanager
-def training(steps: int, run_dir: Path) -> Iterator[Callable[[dict], None]]:
+def training(steps: int) -> Iterator[Callable[[dict], None]]:
     """A function that shows the records of a training run as they come."""
     latest: dict[str, dict] = {}
     with _counter('training', steps) as show:
@@ -44,10 +46,10 @@ def training(steps: int, run_dir: Path) -> Iterator[Callable[[dict], None]]:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function `progress(done, total)` that shows how far some work is."""
-    with _counter(what, None) as show:
-        yield lambda done, total: show(done, '', total)
+def progress() -> Iterator[Progress]:
+    """Shows whatever work reports how far it is."""
+    with _counter('', None) as show:
+        yield lambda what, done, total: show(done, '', total, what)
 
 
 def _state(latest: dict[str, dict]) -> str:
@@ -66,17 +68,19 @@ def _counter(what: str, total: int | None) -> Iterator[Callable]:
         with _bar() as bar:
             task = bar.add_task(what, total=total, note='')
 
-            def move(done: int, note: str, total: int | None = total) -> None:
-                bar.update(task, completed=done, note=note, total=total)
+            def move(done: int, note: str, total: int | None = total, what: str = what) -> None:
+                bar.update(task, completed=done, note=note, total=total, description=what)
 
             yield move
         return
-    said = [time.monotonic(), 0.0]
+    start = time.monotonic()
+    last = start - PLAIN_SECONDS
 
-    def say(done: int, note: str, total: int | None = total) -> None:
+    def say(done: int, note: str, total: int | None = total, what: str = what) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - said[1] >= PLAIN_SECONDS or done == total:
-            said[1] = now
-            console.print(f'{what}: {done:,} of {total:,}' + (f', {note}' if note else '') + f', {now - said[0]:.0f} s')
+        if now - last >= PLAIN_SECONDS or done == total:
+            last = now
+            console.print(f'{what}: {done:,} of {total:,}' + (f', {note}' if note else '') + f', {now - start:.0f} s')
 
     yield say

@@ -7,14 +7,14 @@ An experiment is a module with `TITLE`, `get_config(tier)`, `measure(run, config
 
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 from resnet_jax import spec
 from resnet_jax.errors import UserError
-from resnet_jax.report import findings
+from resnet_jax.progress import Progress
 from resnet_jax.report import figures as drawing
+from resnet_jax.report import findings
 from resnet_jax.report.findings import Finding
 from resnet_jax.run import Run
 
@@ -51,7 +51,7 @@ def find(name: str) -> ModuleType:
     return module
 
 
-def perform(name: str, run: Run, tier: str, progress: Callable[[int, int], None]) -> Finding:
+def perform(name: str, run: Run, tier: str, progress: Progress) -> Finding:
     """Measures an experiment on a run, and writes its finding and its figures into the run's directory."""
     experiment = find(name)
     measurement = experiment.measure(run, experiment.get_config(tier), progress)

@@ -1,4 +1,4 @@
-"""A run, opened: `run = resnet_jax.load('runs/digits')`, then `run.evaluate()`, `run.lesion([3, 7])`, `run.variables`."""
+"""A run, opened: `run = resnet_jax.load('runs/digits')`, then `run.evaluate()`, `run.lesion([3, 7])`."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

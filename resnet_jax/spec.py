@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -137,7 +138,7 @@ def multiply_adds(arch: Architecture) -> int:
     return sum(layer.multiply_adds for layer in layers(arch))
 
 
-def definition(config: ConfigDict | Mapping) -> dict[str, object]:
+def definition(config: ConfigDict | Mapping) -> dict[str, Any]:
     """The settings that define a run, flat (`train.batch_size` -> 128): all but how and where it is carried out."""
     flat = flatten(config)
     return {key: value for key, value in flat.items() if not key.startswith('run.') and key != 'data.data_dir'}
@@ -148,9 +149,9 @@ def identity(config: ConfigDict | Mapping) -> str:
     return hashlib.sha256(json.dumps(definition(config), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def flatten(config: ConfigDict | Mapping, prefix: str = '') -> dict[str, object]:
+def flatten(config: ConfigDict | Mapping, prefix: str = '') -> dict[str, Any]:
     """Nested settings as `{'train.batch_size': 128, …}`."""
-    flat: dict[str, object] = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, ConfigDict | Mapping):
             flat |= flatten(value, f'{prefix}{key}.')
@@ -167,39 +168,41 @@ def validate(config: ConfigDict) -> None:
     """
     flat = flatten(config)
     for key, choices in CHOICES.items():
-        _check(flat[key] in choices, key, flat[key], f'is one of {", ".join(choices)}')
+        _check(flat[key] in choices, key, flat[key], f'be one of {", ".join(choices)}')
     _validate_network(config)
     for key in ('train.schedule.learning_rate', 'train.schedule.factor'):
-        _check(math.isfinite(flat[key]) and flat[key] > 0, key, flat[key], 'is a positive finite number')
+        _check(math.isfinite(flat[key]) and flat[key] > 0, key, flat[key], 'be a positive finite number')
     for key in ('train.weight_decay', 'train.schedule.warmup_rate', 'network.norm_epsilon'):
-        _check(math.isfinite(flat[key]) and flat[key] >= 0, key, flat[key], 'is a finite number of at least 0')
+        _check(math.isfinite(flat[key]) and flat[key] >= 0, key, flat[key], 'be a finite number of at least 0')
     for key in ('train.momentum', 'network.norm_momentum'):
-        _check(0 <= flat[key] < 1, key, flat[key], 'is at least 0 and below 1')
+        _check(0 <= flat[key] < 1, key, flat[key], 'be at least 0 and below 1')
     for key in ('train.batch_size', 'train.schedule.steps', 'run.steps', 'run.log_every', 'run.save_every',
                 'run.eval_batch', 'run.keep', 'run.scan_unroll'):  # fmt: skip
-        _check(flat[key] >= 1, key, flat[key], 'is at least 1')
+        _check(flat[key] >= 1, key, flat[key], 'be at least 1')
     for key in ('seed', 'data.selection', 'data.shift', 'run.eval_every', 'train.schedule.warmup_steps'):
-        _check(flat[key] >= 0, key, flat[key], 'is at least 0')
+        _check(flat[key] >= 0, key, flat[key], 'be at least 0')
     boundaries = list(config.train.schedule.boundaries)
     _check(boundaries == sorted(set(boundaries)), 'train.schedule.boundaries', boundaries, 'rise from step to step')
     examples = DATASETS[config.data.dataset][2] - config.data.selection
     _check(config.train.batch_size <= examples, 'train.batch_size', config.train.batch_size,
-           f'is at most the {examples} training examples')  # fmt: skip
+           f'be at most the {examples} training examples')  # fmt: skip
 
 
 def _validate_network(config: ConfigDict) -> None:
     network = config.network
     below = max(8, network.depth - (network.depth - 2) % 6)
     _check(network.depth >= 8 and (network.depth - 2) % 6 == 0, 'network.depth', network.depth,
-           f'is 6n+2 with n of at least 1; the nearest are {below} and {below + 6}')  # fmt: skip
+           f'be 6n+2 with n of at least 1; the nearest are {below} and {below + 6}')  # fmt: skip
     _check(len(network.widths) == 3 and all(width >= 1 for width in network.widths), 'network.widths',
-           list(network.widths), 'are three numbers of filters of at least 1')  # fmt: skip
+           list(network.widths), 'be three numbers of filters of at least 1')  # fmt: skip
     narrowing = list(network.widths) != sorted(network.widths)
     if network.shortcut == 'A' and narrowing:
-        raise UserError(f'network.shortcut A pads with zero channels, but network.widths {list(network.widths)} '
-                        'narrow; use shortcut B, or widths that do not fall')  # fmt: skip
+        raise UserError(
+            f'config.network.widths {list(network.widths)} narrow, and shortcut A can only pad with zero channels; '
+            'use shortcut B, or widths that do not fall'
+        )
 
 
 def _check(holds: bool, key: str, value: object, rule: str) -> None:
     if not holds:
-        raise UserError(f'{key} is {value!r}; it {rule}' if not rule.startswith(('are', 'rise')) else f'{key} = {value!r}: they {rule}')
+        raise UserError(f'config.{key} is {value!r}; it must {rule}')

@@ -5,7 +5,7 @@ boolean array (lesions, blocks), True where the block is deleted. Blocks are num
 in the paper; in arrays block b stands at index b - 1.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 
 import jax
@@ -17,6 +17,7 @@ from resnet_jax.errors import UserError
 from resnet_jax.models.gates import Gates
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.suffix import block_inputs, enter_body, enter_stage
+from resnet_jax.progress import Progress, silent
 from resnet_jax.spec import Architecture
 
 
@@ -86,7 +87,7 @@ def sweep(
     parts: Iterable[tuple[Float[Array, 'n h w c'], Int[Array, ' n']]],
     lesions: Bool[np.ndarray, 'lesions blocks'],
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> tuple[Bool[np.ndarray, ' examples'], Bool[np.ndarray, 'lesions examples']]:
     """Which examples the network classifies rightly: intact, and after each lesion.
 
@@ -96,7 +97,7 @@ def sweep(
 
     Args:
       parts: the examples, a chunk after the other (images as the network takes them, and labels).
-      progress: called with lesions done and to do, over all chunks.
+      progress: hears of lesions done, over all chunks.
 
     Returns:
       Intact, and by lesion.
@@ -115,7 +116,7 @@ def sweep(
             done += 1
             if done % 16 == 0:
                 rows[-1].block_until_ready()
-                progress(done, len(lesions) * len(parts))
+                progress('deleting blocks', done, len(lesions) * len(parts))
         by_lesion.append(np.array(jax.device_get(rows)).reshape(len(lesions), len(labels)))
     return np.concatenate(jax.device_get(intact)), np.concatenate(by_lesion, axis=1)
 

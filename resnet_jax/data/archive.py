@@ -5,15 +5,13 @@ import http.client
 import tarfile
 import urllib.request
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from resnet_jax.errors import UserError
-
-Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+from resnet_jax.progress import Progress
 
 SHAPE = (32, 32, 3)
 PIXELS = 3 * 32 * 32

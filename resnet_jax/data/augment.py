@@ -26,7 +26,9 @@ def statistics(images: np.ndarray, how: str) -> Normalization:
     if how == 'pixel_mean':
         return Normalization(mean.astype(np.float32), np.ones((1, 1, 1), np.float32))
     pixels = count * images.shape[1] * images.shape[2]
-    squares = sum(np.square(part, dtype=np.uint32).sum(axis=(0, 1, 2), dtype=np.int64) for part in np.array_split(images, 32))
+    squares = sum(
+        np.square(part, dtype=np.uint32).sum(axis=(0, 1, 2), dtype=np.int64) for part in np.array_split(images, 32)
+    )
     channel = mean.mean(axis=(0, 1), keepdims=True)
     deviation = np.sqrt(squares / (255.0**2 * pixels) - channel**2)
     return Normalization(channel.astype(np.float32), np.maximum(deviation, 1e-6).astype(np.float32))
@@ -38,9 +40,7 @@ def normalize(images: UInt8[Array, 'n h w c'], normalization: Normalization) -> 
     return (scaled - normalization.mean[None]) / normalization.deviation[None]
 
 
-def augment(
-    key: Key[Array, ''], images: Float[Array, 'n h w c'], *, shift: int, flip: bool
-) -> Float[Array, 'n h w c']:
+def augment(key: Key[Array, ''], images: Float[Array, 'n h w c'], *, shift: int, flip: bool) -> Float[Array, 'n h w c']:
     """A random crop of each image padded by `shift` zero pixels, mirrored one time in two if `flip`.
 
     The papers' augmentation for CIFAR (He et al. 2015, section 4.2). Every image has its own draw.

@@ -14,9 +14,10 @@ import numpy as np
 
 from resnet_jax.data import archive as archives
 from resnet_jax.data import stored
-from resnet_jax.data.archive import ARCHIVES, SHAPE, Content, Progress
+from resnet_jax.data.archive import ARCHIVES, SHAPE, Content
 from resnet_jax.data.decode import encode_png
 from resnet_jax.errors import UserError
+from resnet_jax.progress import Progress
 
 VERSION = '3.0.2'  # of both datasets in TFDS: the order of examples belongs to it
 

@@ -64,4 +64,4 @@ class PreActBlock(nn.Module):
 
 def record_input(block: nn.Module, x: Array) -> None:
     """Keeps a block's input under `intermediates/…/input` when that collection is asked for; else costs nothing."""
-    block.sow('intermediates', 'input', x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
+    block.sow('intermediates', 'input', x, reduce_fn=lambda _, new: new, init_fn=lambda: x)

@@ -52,11 +52,7 @@ def subsample(x: Float[Array, 'n h w c'], strides: int, how: str) -> Float[Array
     if how == 'stride':
         return x[:, ::strides, ::strides]
     window = (strides, strides)
-    return nn.avg_pool(x, window, strides=window, padding=_even(x, strides), count_include_pad=False)
-
-
-def _even(x: Array, strides: int) -> list[tuple[int, int]]:
-    return [(0, -x.shape[axis] % strides) for axis in (1, 2)]
+    return nn.avg_pool(x, window, strides=window, padding='SAME', count_include_pad=False)
 
 
 def pad_channels(x: Float[Array, 'n h w c'], features: int, where: str) -> Float[Array, 'n h w features']:

@@ -35,7 +35,7 @@ class Stage(nn.Module):
             lambda block, x, gates: (block(x, gates, train=train), None),
             variable_axes={'params': 0, 'batch_stats': 0, 'intermediates': 0},
             split_rngs={'params': True},
-            in_axes=0 if gates else nn.broadcast,
+            in_axes=0 if gates else nn.broadcast,  # pyright: ignore[reportArgumentType]
             length=self.blocks - 1,
             unroll=self.scan_unroll,
         )

@@ -4,6 +4,8 @@ A scan of fixed length cannot start at a traced index; here the body of the stag
 with a traced start over the stacked parameters. Evaluation only.
 """
 
+from typing import Any
+
 import jax
 from jaxtyping import Array, Float, Int
 
@@ -54,7 +56,8 @@ def enter_body(
     for later in range(stage + 1, len(network.arch.widths)):
         x = _entry(network, variables, later, x, gates)
         x = _body(network, variables, later, x, network.arch.entry_blocks[later] + 1, gates)
-    return head(network.arch).apply(_part(variables, 'head'), x, train=False)
+    last: Any = head(network.arch)
+    return last.apply(_part(variables, 'head'), x, train=False)
 
 
 def _entry(network: ResNet, variables: dict, stage: int, x: Array, gates: Gates) -> Array:

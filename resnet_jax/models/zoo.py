@@ -25,5 +25,7 @@ def settings(name: str) -> dict:
     if not match or match[1] not in FAMILIES:
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f'; did you mean {near[0]}?' if near else ''
-        raise UserError(f'no network is called {name!r}{hint} (families: {", ".join(FAMILIES)}, each with a depth 6n+2)')
+        raise UserError(
+            f'no network is called {name!r}{hint} (families: {", ".join(FAMILIES)}, each with a depth 6n+2)'
+        )
     return {**FAMILIES[match[1]], 'depth': int(match[2])}

@@ -1,10 +1,10 @@
 """A run's directory: what stands in it and how it is read. Imports no JAX.
 
-    config.json       the resolved config and the identity of the run
-    environment.json  what it computes in
-    metrics.jsonl     a record a line: {"kind": "train" or "test", "step": …}
-    checkpoints/      by step
-    findings/, figures/, report.html, tensorboard/
+config.json       the resolved config and the identity of the run
+environment.json  what it computes in
+metrics.jsonl     a record a line: {"kind": "train" or "test", "step": …}
+checkpoints/      by step
+findings/, figures/, report.html, tensorboard/
 """
 
 import fcntl
@@ -51,7 +51,9 @@ def read_config(run_dir: Path) -> ConfigDict:
     try:
         record = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f'{run_dir} holds no run (no config.json); train one: resnet-jax train --run {run_dir}') from None
+        raise UserError(
+            f'{run_dir} holds no run (no config.json); train one: resnet-jax train --run {run_dir}'
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f'{path} cannot be read ({error}); restore it or train anew in another directory') from None
     if not isinstance(record, dict) or record.get('schema') != SCHEMA:
@@ -60,7 +62,9 @@ def read_config(run_dir: Path) -> ConfigDict:
 
 
 def write_environment(run_dir: Path, environment: dict[str, object]) -> None:
-    write_atomically(run_dir / 'environment.json', (json.dumps({'schema': SCHEMA, **environment}, indent=2) + '\n').encode())
+    write_atomically(
+        run_dir / 'environment.json', (json.dumps({'schema': SCHEMA, **environment}, indent=2) + '\n').encode()
+    )
 
 
 def read_environment(run_dir: Path) -> dict[str, object]:
@@ -101,7 +105,9 @@ def held(run_dir: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise UserError(f'another process works on {run_dir}; wait for it, or give another directory with --run') from None
+        raise UserError(
+            f'another process works on {run_dir}; wait for it, or give another directory with --run'
+        ) from None
     try:
         yield
     finally:

@@ -53,9 +53,7 @@ def evaluate(
 
 
 @partial(jax.jit, static_argnames=('network', 'batch'))
-def _evaluate_part(
-    network, variables, examples, normalization, start, gates, *, batch: int
-) -> tuple[Array, Array]:
+def _evaluate_part(network, variables, examples, normalization, start, gates, *, batch: int) -> tuple[Array, Array]:
     chosen, inside = resident.part(examples, start, batch)
     logits = network.apply(variables, normalize(chosen.images, normalization), gates, train=False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, chosen.labels)

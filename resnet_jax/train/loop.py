@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -45,7 +45,10 @@ def place_dataset(data: ConfigDict, sharding: jax.sharding.Sharding) -> Splits:
     """Loads the dataset of `config.data` and puts it on the devices, with the training split's normalisation."""
     dataset = sources.load(data)
     return Splits(
-        *(resident.place(split.images, split.labels, sharding) for split in (dataset.train, dataset.selection, dataset.test)),
+        *(
+            resident.place(split.images, split.labels, sharding)
+            for split in (dataset.train, dataset.selection, dataset.test)
+        ),
         normalization=jax.device_put(statistics(dataset.train.images, data.normalize), sharding),
         classes=dataset.classes,
     )
@@ -106,8 +109,9 @@ class Recorder:
         record = {'kind': kind, 'step': step, **values}
         self.recorded.add((kind, step))
         directory.append_metrics(self.run_dir, record)
-        for name, value in values.items() if self._board else ():
-            self._board.add_scalar(f'{kind}/{name}', value, step)
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(f'{kind}/{name}', value, step)
         self.watch(record)
 
     def close(self) -> None:
@@ -128,7 +132,8 @@ def _run(
     """Alternates calls of the compiled steps with the events that fall between them."""
     epoch_steps = len(splits.train.labels) // config.train.batch_size
     rate, clock = learning_rate(config.train.schedule), Clock()
-    step, permutation, epoch = int(state.step), None, None
+    step, epoch = int(state.step), -1
+    permutation = jnp.zeros(0, jnp.int32)  # of the epoch; there is none yet
     try:
         while True:
             if _due(step, config.run.eval_every, config.run.steps) and ('test', step) not in recorder.recorded:
@@ -184,7 +189,7 @@ def _record_train(recorder, state, *, epoch, learning_rate, clock, batch) -> Tra
         error=100 * int(sums.errors) / (count * batch), learning_rate=learning_rate,
         seconds=round(clock.seconds, 3), images_per_second=round(clock.rate * batch, 1),
     )  # fmt: skip
-    return state.replace(sums=jax.device_put(no_sums(), state.sums.loss.sharding))
+    return replace(state, sums=jax.device_put(no_sums(), state.sums.loss.sharding))
 
 
 def _record_test(recorder: Recorder, step: int, result: Evaluation) -> None:

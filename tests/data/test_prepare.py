@@ -180,7 +180,7 @@ def test_the_official_archives_are_those_that_tfds_states(dataset):
     import tensorflow_datasets
 
     official = archives.ARCHIVES[dataset]
-    listed = Path(tensorflow_datasets.__file__).parent / 'url_checksums' / f'{dataset}.txt'
+    listed = Path(str(tensorflow_datasets.__file__)).parent / 'url_checksums' / f'{dataset}.txt'
     assert listed.read_text().split()[:3] == [official.url, str(official.size), official.sha256]
 
 
