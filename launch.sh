@@ -14,6 +14,7 @@ usage() {
 ./launch.sh                the main job: train ResNet-110 on handwritten digits, then delete its blocks one by one
 ./launch.sh COMMAND ...    resnet-jax COMMAND ...
 ./launch.sh test ...       the tests: pytest ..., in the checkout
+./launch.sh bench NAME ... a benchmark of benchmarks/: step, compile, lesion
 ./launch.sh --help         this text
 
 The first start sets up .venv from pinned packages, each checked against its hash: about a minute with a CPU, and
@@ -152,5 +153,9 @@ elif [[ $1 == test ]]; then
     shift
     cd -- "$here"
     exec "$venv/bin/python" -m pytest "$@"
+elif [[ $1 == bench ]]; then
+    [[ -f $here/benchmarks/${2-}.py ]] || fail "there is no benchmark '${2-}'; benchmarks/README.md lists them"
+    cd -- "$here"
+    exec "$venv/bin/python" -m "benchmarks.$2" "${@:3}"
 fi
 exec "$venv/bin/resnet-jax" "$@"
