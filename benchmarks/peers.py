@@ -1,9 +1,9 @@
 """The same networks in PyTorch, written as its users would: the peer to be measured against, and held to in tests."""
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from resnet_jax.spec import Architecture
 

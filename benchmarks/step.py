@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 try:
-    import torch
-    from torch.nn import functional
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch.nn import functional  # pyright: ignore[reportMissingImports]
 except ImportError:
     sys.exit('this benchmark compares with PyTorch, which is not installed: .venv/bin/pip install torch==2.13.0')
 

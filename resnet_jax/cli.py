@@ -1,6 +1,7 @@
 """`resnet-jax COMMAND …`. Nothing heavy is imported before a command needs it."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ config overrides:
   --config.KEY=VALUE            any key of it, e.g. --config.train.batch_size=64 --config.network.widths="(16,32,64)";
                                 configs/default.py lists every key with its meaning
 """
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 EXIT_HELP = 'exit codes: 0 done; 2 a mistake in what was asked; 75 stopped and saved, the same command resumes'
 
 
@@ -72,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     arguments, rest = parser().parse_known_args(argv)
-    from resnet_jax import commands
-
     try:
+        from resnet_jax import commands
+
         if rest and arguments.command not in ('train', 'describe'):
             raise UserError(f'{arguments.command} does not take {rest[0]}; see resnet-jax {arguments.command} --help')
         getattr(commands, arguments.command)(arguments, rest)
@@ -83,6 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return 141
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        print(f'resnet-jax: cannot write ({error.strerror}): free some space and start again', file=sys.stderr)
+        return UserError.exit_code
     except KeyboardInterrupt:
         print('resnet-jax: interrupted', file=sys.stderr)
         return 130

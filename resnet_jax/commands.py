@@ -25,7 +25,8 @@ def train(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     then = [name for name in arguments.then.split(',') if name]
     _check_experiments(then)
     sources.check(settings.data)
-    directory.create(arguments.run, settings)
+    with directory.held(arguments.run):
+        directory.has_begun(arguments.run, settings)
 
     from resnet_jax.display import training
     from resnet_jax.train.loop import train as run_training

@@ -1,5 +1,6 @@
 """Checkpoints: the one module that knows Orbax. A checkpoint is a flat `{path of a leaf: array}` by step."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -25,13 +26,16 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             create=not read_only,
         )
+        if not read_only:
+            for leftover in self._leftovers():
+                shutil.rmtree(leftover)
         self._manager = ocp.CheckpointManager(
             self.directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
         )
 
     @property
     def steps(self) -> list[int]:
-        return sorted(self._manager.all_steps())
+        return sorted(step for step in self._manager.all_steps() if _is_whole(self.directory / str(step)))
 
     def save(self, step: int, state: object) -> None:
         """Writes the state of `step`, whole or not at all; a step that is there is left as it is.
@@ -55,16 +59,28 @@ class Checkpoints:
         """The state of `step`, in the structure, shapes, dtypes and shardings of `like` (arrays or their shapes).
 
         Raises:
-          UserError: there is no such step, or its leaves are not those of `like` (the first that differs is named).
+          UserError: there is no such step, it is damaged, or its leaves are not those of `like` (the first that differs
+        is named).
         """
         if step not in self.steps:
             there = ', '.join(map(str, self.steps)) or 'none'
             raise UserError(f'{self.directory} has no checkpoint of step {step} (it has: {there})')
         expected = _flat(like)
-        self._check(step, expected)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
-        flat = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        try:
+            self._check(step, expected)
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
+            flat = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except (OSError, ValueError) as error:
+            path = self.directory / str(step)
+            raise UserError(
+                f'the checkpoint {path} is damaged ({_reason(error)}); put a copy in its place, or go on from the one '
+                f'before: rm -r {path}'
+            ) from error
         return jax.tree.unflatten(jax.tree.structure(like), [flat[name] for name in expected])
+
+    def _leftovers(self) -> list[Path]:
+        """What crashes leave: folders of a step's name, which Orbax would take for its checkpoint."""
+        return [path for path in self.directory.glob('[0-9]*') if path.name.isdecimal() and not _is_whole(path)]
 
     def _check(self, step: int, expected: dict) -> None:
         found = dict(self._manager.item_metadata(step).tree)
@@ -75,6 +91,11 @@ class Checkpoints:
                     f'the checkpoint of step {step} in {self.directory} is of another network: '
                     f'{name} is {is_there} there, {wanted} here; give the config it was trained with'
                 )
+
+
+def _is_whole(path: Path) -> bool:
+    """Is this the folder of a step that was saved to the end, and not since deleted in part?"""
+    return (path / '_CHECKPOINT_METADATA').is_file() and (path / 'default' / '_METADATA').is_file()
 
 
 def _flat(state: object) -> dict[str, jax.Array]:

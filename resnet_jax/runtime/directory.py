@@ -24,20 +24,29 @@ SCHEMA = 1
 
 
 def create(run_dir: Path, config: ConfigDict) -> bool:
-    """Makes the directory of a run, or takes the one that is there; True where the run had begun before.
+    """Writes down whose directory this is; True where the run had begun before.
 
     Raises:
       UserError: it cannot be written, or it holds another run (the first setting that differs is named).
     """
-    path = run_dir / 'config.json'
-    begun = path.exists()
-    if begun:
-        _check_same(run_dir, read_config(run_dir), config)
+    begun = has_begun(run_dir, config)
     record = {'schema': SCHEMA, 'identity': spec.identity(config), 'config': config.to_dict()}
     try:
-        write_atomically(path, (json.dumps(record, indent=2) + '\n').encode())
+        write_atomically(run_dir / 'config.json', (json.dumps(record, indent=2) + '\n').encode())
     except OSError as error:
-        raise UserError(f'cannot write to {run_dir} ({error.strerror}); give another directory with --run') from None
+        raise _unwritable(run_dir, error) from None
+    return begun
+
+
+def has_begun(run_dir: Path, config: ConfigDict) -> bool:
+    """Has the run of this config begun before in this directory?
+
+    Raises:
+      UserError: it holds another run (the first setting that differs is named).
+    """
+    begun = (run_dir / 'config.json').exists()
+    if begun:
+        _check_same(run_dir, read_config(run_dir), config)
     return begun
 
 
@@ -81,8 +90,20 @@ def read_metrics(run_dir: Path) -> list[dict]:
 
 
 def append_metrics(run_dir: Path, record: dict) -> None:
-    with (run_dir / 'metrics.jsonl').open('a') as file:
-        file.write(json.dumps(record) + '\n')
+    """Adds a record.
+
+    Raises:
+      UserError: the disk is full or fails; what was recorded and saved before stays.
+    """
+    path = run_dir / 'metrics.jsonl'
+    try:
+        with path.open('a') as file:
+            file.write(json.dumps(record) + '\n')
+    except OSError as error:
+        raise UserError(
+            f'step {record["step"]} could not be recorded in {path} ({error.strerror}): free some space and start '
+            'again to resume'
+        ) from None
 
 
 def keep_metrics_until(run_dir: Path, step: int) -> list[dict]:
@@ -95,12 +116,16 @@ def keep_metrics_until(run_dir: Path, step: int) -> list[dict]:
 
 @contextmanager
 def held(run_dir: Path) -> Iterator[None]:
-    """Holds the directory for one process at a time.
+    """Makes the directory, or takes the one that is there, and holds it for one process at a time.
 
     Raises:
-      UserError: another process trains in it.
+      UserError: it cannot be written, or another process trains in it.
     """
-    descriptor = os.open(run_dir / '.lock', os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir / '.lock', os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _unwritable(run_dir, error) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -122,6 +147,10 @@ def _check_same(run_dir: Path, stored: ConfigDict, config: ConfigDict) -> None:
                 f'{run_dir} holds another run: its {key} is {before.get(key)!r}, here {now.get(key)!r}; '
                 'give another directory with --run'
             )
+
+
+def _unwritable(run_dir: Path, error: OSError) -> UserError:
+    return UserError(f'cannot write to {run_dir} ({error.strerror}); give another directory with --run')
 
 
 def _tuples(settings: dict) -> dict:

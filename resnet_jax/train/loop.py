@@ -1,6 +1,5 @@
 """The training loop: calls of many steps between the events of a run (records, evaluations, checkpoints)."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
 from resnet_jax import spec
@@ -66,8 +66,8 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
       Stopped: by SIGINT or SIGTERM, after the state was saved.
     """
     devices = mesh.data_mesh(config.train.batch_size)
-    begun = directory.create(run_dir, config)
     with directory.held(run_dir), stop_request() as stop:
+        begun = directory.create(run_dir, config)
         splits = place_dataset(config.data, mesh.whole(devices))
         network = ResNet(spec.architecture(config), config.run.scan_unroll)
         optimizer = sgd(config.train)
@@ -158,7 +158,7 @@ def _run(
             done = int(state.step) - step
             clock.count(done)
             step += done
-            if not math.isfinite(float(state.sums.loss)):
+            if not _finite(state):
                 raise _diverged(step, checkpoints)
             if _due(step, config.run.log_every, config.run.steps):
                 state = _record_train(
@@ -198,10 +198,17 @@ def _record_test(recorder: Recorder, step: int, result: Evaluation) -> None:
     )  # fmt: skip
 
 
+@jax.jit
+def _finite(state: TrainState) -> Bool[Array, '']:
+    """Is every number of it finite? A loss may be that of parameters which its own step then blew up."""
+    numbers = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in numbers]))
+
+
 def _diverged(step: int, checkpoints: Checkpoints) -> UserError:
     good = max(saved for saved in checkpoints.steps)
     return UserError(
-        f'the loss is not finite at step {step}; the last good checkpoint is that of step {good} in '
+        f'the loss or a parameter is not finite at step {step}; the last good checkpoint is that of step {good} in '
         f'{checkpoints.directory}. Lower train.schedule.learning_rate or add a warm-up, in another --run'
     )
 

@@ -8,6 +8,8 @@ from jaxtyping import Array, Float32, Int32, UInt32
 
 from resnet_jax.models.resnet import ResNet
 
+NO_EPOCH = 2**32 - 1
+
 
 @struct.dataclass
 class Sums:
@@ -41,7 +43,8 @@ def no_sums() -> Sums:
 
 def initial_state(network: ResNet, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
     """The state of step 0, a function of the seed alone."""
-    init_key, rng = jax.random.split(jax.random.key(seed))
+    # Not from the seed's own key: `fold_in(key, epoch)` orders the epochs, and `split` would give those very keys.
+    init_key, rng = jax.random.split(jax.random.fold_in(jax.random.key(seed), NO_EPOCH))
     variables = network.init_variables(init_key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -1,0 +1,95 @@
+"""What holds for every test: shapes in types are checked, no dtype is promoted silently, programs compile fast."""
+
+import functools
+import os
+from pathlib import Path
+
+# The CPU's own lowerings are what most can go wrong in; JAX_PLATFORMS=cuda tests another platform.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+from jaxtyping import install_import_hook
+
+# Before anything imports resnet_jax.
+install_import_hook('resnet_jax', 'beartype.beartype')
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.spec import Architecture
+
+jax.config.update('jax_numpy_dtype_promotion', 'strict')
+# The programs here are small and many: LLVM's optimisations would cost three times what they save.
+jax.config.update('jax_disable_most_optimizations', True)
+
+# Pre-activation ResNet-20 on the digits, four times narrower than the paper's.
+TINY = {
+    'block': 'preact',
+    'stage_blocks': (3, 3, 3),
+    'widths': (4, 8, 16),
+    'shortcut': 'A',
+    'subsample': 'stride',
+    'zero_channels': 'split',
+    'norm_momentum': 0.9,
+    'norm_epsilon': 1e-5,
+    'image_shape': (8, 8, 1),
+    'classes': 10,
+}
+
+
+@pytest.fixture
+def float64():
+    """Within the test, JAX computes in float64 where it is asked to."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope='session')
+def make_arch():
+    """`make_arch(**fields)`: the tiny architecture, but for these fields."""
+    return lambda **fields: Architecture(**(TINY | fields))
+
+
+@pytest.fixture(scope='session')
+def make_network(make_arch):
+    """`make_network(dtype='float64', **fields)` -> (network, variables), as if trained: no statistic at its start."""
+
+    @functools.cache
+    def make(dtype='float64', scan_unroll=1, **fields):
+        network = ResNet(make_arch(**fields), scan_unroll)
+        rng = np.random.default_rng(0)
+        shapes = jax.eval_shape(network.init_variables, jax.random.key(0))
+        with jax.enable_x64(True):
+            draw = functools.partial(_draw, rng, dtype)
+            return network, jax.tree_util.tree_map_with_path(draw, shapes)
+
+    return make
+
+
+def _draw(rng, dtype, path, leaf):
+    name = path[-1].key
+    if name == 'kernel':
+        values = rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[-4:-1]))
+    elif name in ('scale', 'var'):
+        values = rng.uniform(0.5, 1.5, leaf.shape)
+    else:  # bias, mean
+        values = 0.2 * rng.normal(size=leaf.shape)
+    return jnp.asarray(values, dtype)
+
+
+@pytest.fixture(scope='session')
+def tiny(make_network):
+    """A small pre-activation network and its variables, float32."""
+    return make_network('float32')
+
+
+@pytest.fixture(scope='session')
+def tfds_dir():
+    """The TFDS directory that holds CIFAR-10 as ArrayRecord; the test is skipped where there is none."""
+    beside = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'tfds'
+    path = Path(os.environ.get('RESNET_JAX_TEST_TFDS') or beside)
+    if not (path / 'cifar10').is_dir():
+        pytest.skip('needs CIFAR-10 as ArrayRecord: set RESNET_JAX_TEST_TFDS to the TFDS directory that holds it')
+    return path

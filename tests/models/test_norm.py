@@ -1,0 +1,159 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resnet_jax.models.norm import BatchNorm
+
+
+def variables(channels, dtype='float64'):
+    """Scale, bias and running statistics, none of them at its start."""
+    rng = np.random.default_rng(1)
+    return {
+        'params': {
+            'scale': jnp.asarray(rng.uniform(0.5, 2, channels), dtype),
+            'bias': jnp.asarray(rng.normal(size=channels), dtype),
+        },
+        'batch_stats': {
+            'mean': jnp.asarray(rng.normal(size=channels), dtype),
+            'var': jnp.asarray(rng.uniform(0.5, 2, channels), dtype),
+        },
+    }
+
+
+def train(x, given, momentum=0.9, epsilon=1e-5):
+    return BatchNorm(momentum, epsilon).apply(given, x, train=True, mutable=['batch_stats'])
+
+
+def two_pass(x, given, epsilon=1e-5):
+    """Ioffe & Szegedy 2015, algorithm 1."""
+    mean = jnp.mean(x, (0, 1, 2))
+    var = jnp.mean(jnp.square(x - mean), (0, 1, 2))
+    return given['params']['scale'] * (x - mean) / jnp.sqrt(var + epsilon) + given['params']['bias']
+
+
+@pytest.mark.usefixtures('float64')
+@pytest.mark.parametrize('mean', [0, 1000])
+def test_one_pass_gives_what_two_passes_give(mean):
+    x = mean + jnp.asarray(np.random.default_rng(0).normal(size=(4, 3, 5, 6)))
+    given = variables(6)
+    y, _ = train(x, given)
+    np.testing.assert_allclose(y, two_pass(x, given), rtol=1e-11, atol=1e-11)
+    assert y.dtype == jnp.float64
+
+
+def test_a_mean_of_30_and_a_deviation_of_a_hundredth_survive_float32():
+    """Float32 has 5,000 values within the deviation: the result is right to a part in a thousand of a deviation."""
+    x = np.asarray(30 + 0.01 * np.random.default_rng(0).normal(size=(16, 8, 8, 5)), np.float32)
+    with jax.enable_x64(True):
+        exact = np.asarray(two_pass(jnp.asarray(x, jnp.float64), variables(5)))
+    y, updates = train(jnp.asarray(x), variables(5, 'float32'), momentum=0.0)
+    running = updates['batch_stats']
+    assert np.abs(y - exact).max() < 1e-3
+    np.testing.assert_allclose(running['mean'], x.mean((0, 1, 2), np.float64), rtol=1e-7)
+    np.testing.assert_allclose(running['var'], x.var((0, 1, 2), np.float64, ddof=1), rtol=1e-4)
+    # The negative control: E[x^2] - E[x]^2 about 0 cancels here.
+    naive = jnp.mean(jnp.square(x), (0, 1, 2)) - jnp.square(jnp.mean(jnp.asarray(x), (0, 1, 2)))
+    assert np.abs(naive / x.var((0, 1, 2), np.float64) - 1).max() > 0.1
+
+
+@pytest.mark.parametrize('mode', ['train', 'eval'])
+@pytest.mark.parametrize(
+    ('dtype', 'statistics'),
+    [('bfloat16', 'float32'), ('float16', 'float32'), ('float32', 'float32'), ('float64', 'float64')],
+)
+def test_statistics_are_float32_at_least_and_the_result_has_the_inputs_dtype(float64, mode, dtype, statistics):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2, 2, 3)), dtype)
+    layer = BatchNorm(0.9, 1e-5)
+    fresh = layer.init(jax.random.key(0), x, train=True)
+    assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype(statistics)}
+    y, updates = layer.apply(fresh, x, train=mode == 'train', mutable=['batch_stats'])
+    assert y.dtype == dtype
+    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(statistics)}
+
+
+def test_bfloat16_is_normalised_with_the_statistics_of_its_values():
+    x = jnp.asarray(np.random.default_rng(0).normal(3, 2, size=(8, 4, 4, 3)), jnp.bfloat16)
+    given = variables(3, 'float32')
+    y, _ = train(x, given)
+    exact = two_pass(x.astype(jnp.float32), given)
+    assert np.abs(y.astype(jnp.float32) - exact).max() < 2**-8 * np.abs(exact).max()  # one rounding
+
+
+# By hand: one channel with the values 1, 2, 3, 6 has mean 3, variance 14/4 = 3.5, unbiased 14/3.
+WORKED = jnp.asarray([1, 2, 3, 6], jnp.float32).reshape(2, 2, 1, 1)
+
+
+def worked(scale, bias, mean, var):
+    params = {'scale': jnp.asarray([scale], jnp.float32), 'bias': jnp.asarray([bias], jnp.float32)}
+    return {
+        'params': params,
+        'batch_stats': {'mean': jnp.asarray([mean], jnp.float32), 'var': jnp.asarray([var], jnp.float32)},
+    }
+
+
+def test_training_normalises_by_the_biased_variance():
+    y, _ = train(WORKED, worked(scale=3, bias=7, mean=100, var=100), epsilon=0.5)
+    np.testing.assert_allclose(y.ravel(), [7 - 3, 7 - 1.5, 7, 7 + 4.5], rtol=1e-6)  # sqrt(3.5 + .5) = 2
+
+
+def test_running_statistics_keep_their_share_and_take_the_unbiased_variance():
+    _, updates = train(WORKED, worked(scale=3, bias=7, mean=10, var=20), momentum=0.75)
+    np.testing.assert_allclose(updates['batch_stats']['mean'], [0.75 * 10 + 0.25 * 3], rtol=1e-6)
+    np.testing.assert_allclose(updates['batch_stats']['var'], [0.75 * 20 + 0.25 * 14 / 3], rtol=1e-6)
+
+
+def test_evaluation_normalises_by_the_running_statistics_and_leaves_them():
+    given = worked(scale=3, bias=7, mean=2, var=3.5)
+    y, updates = BatchNorm(0.9, 0.5).apply(given, WORKED, train=False, mutable=['batch_stats'])
+    np.testing.assert_allclose(y.ravel(), [7 - 1.5, 7, 7 + 1.5, 7 + 6], rtol=1e-6)
+    assert jax.tree.map(float, updates['batch_stats']) == {'mean': 2, 'var': 3.5}
+
+
+def test_initialising_leaves_the_running_statistics_at_their_start():
+    fresh = BatchNorm(0.9, 1e-5).init(jax.random.key(0), 5 + WORKED, train=True)
+    assert jax.tree.map(float, fresh) == {
+        'params': {'scale': 1, 'bias': 0},
+        'batch_stats': {'mean': 0, 'var': 1},
+    }
+
+
+@pytest.mark.parametrize('shape', [(1, 1, 1, 2), (4, 1, 1, 2)])
+def test_a_constant_channel_becomes_its_bias_and_its_gradient_stays_finite(shape):
+    x = jnp.full(shape, 1e4 / 3, jnp.float32)
+    given = variables(2, 'float32')
+    y, updates = train(x, given, momentum=0.0)
+    np.testing.assert_allclose(y, jnp.broadcast_to(given['params']['bias'], shape), rtol=1e-6)
+    np.testing.assert_array_equal(updates['batch_stats']['var'], [0, 0])
+    assert np.isfinite(jax.grad(lambda x: jnp.sum(jnp.square(train(x, given)[0])))(x)).all()
+
+
+@pytest.mark.usefixtures('float64')
+def test_gradients_are_those_of_two_passes_and_of_finite_differences():
+    rng = np.random.default_rng(0)
+    x, g = (jnp.asarray(rng.normal(size=(3, 2, 3, 4))) for _ in range(2))
+    given = variables(4)
+
+    def loss(normalise, x, params):
+        return jnp.sum(g * jnp.tanh(normalise(x, {**given, 'params': params})))
+
+    def gradients(normalise):
+        return jax.jit(jax.grad(loss, (1, 2)), static_argnums=0)(normalise, x, given['params'])
+
+    ours = gradients(lambda x, given: train(x, given)[0])
+    theirs = gradients(two_pass)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11), ours, theirs)
+    direction = jnp.asarray(rng.normal(size=x.shape))
+    step = 1e-5
+    value = jax.jit(lambda x: loss(lambda x, given: train(x, given)[0], x, given['params']))
+    numeric = (value(x + step * direction) - value(x - step * direction)) / (2 * step)
+    np.testing.assert_allclose(jnp.sum(ours[0] * direction), numeric, rtol=1e-7)
+
+
+@pytest.mark.usefixtures('float64')
+def test_evaluations_gradient_takes_the_statistics_as_constants():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 2, 4)))
+    given = variables(4)
+    gradient = jax.grad(lambda x: jnp.sum(BatchNorm(0.9, 1e-5).apply(given, x, train=False)))(x)
+    factor = given['params']['scale'] / np.sqrt(given['batch_stats']['var'] + 1e-5)
+    np.testing.assert_allclose(gradient, np.broadcast_to(factor, x.shape), rtol=1e-14)
