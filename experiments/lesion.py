@@ -5,10 +5,13 @@ Veit, Wilber & Belongie 2016, "Residual networks behave like ensembles of relati
 nothing trained again and BN's statistics as stored: each block alone, then random sets of k blocks. Blocks that
 enter a stage change the shape and are told apart. A plain network is measured alike where shapes agree.
 
+Runs beside the given one that differ in block, depth or shortcut alone are measured too (single deletions), and
+compared: does resilience grow with depth, and has a plain network any?
+
     resnet-jax experiment lesion --run runs/digits
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +22,7 @@ from scipy import stats
 
 from resnet_jax.analysis import lesion
 from resnet_jax.progress import Progress
-from resnet_jax.report import figures as style
+from resnet_jax.report import lesions
 from resnet_jax.report.claims import Claim, Interval
 from resnet_jax.report.findings import Array
 from resnet_jax.run import Run
@@ -42,29 +45,45 @@ def get_config(tier: str) -> ConfigDict:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Singles:
+    """One network's single deletions. Errors are in percent; examples are paired over all lesions and networks."""
+
+    depth: int
+    plain: bool  # no shortcuts
+    blocks: np.ndarray  # (lesions,): number of the deleted block
+    entry: np.ndarray  # (lesions,): does it enter a stage?
+    intact: np.ndarray  # (examples,): right with all blocks
+    right: np.ndarray  # (lesions, examples): right without that block
+
+    @property
+    def name(self) -> str:
+        return f'{"plain" if self.plain else "ResNet"}-{self.depth}'
+
+    @property
+    def errors(self) -> np.ndarray:
+        return error(self.right)
+
+    def increase(self, which: np.ndarray, examples: np.ndarray) -> float:
+        """Median over the lesions `which` of the error's increase on these examples, in percentage points."""
+        return float(np.median(error(self.right[which][:, examples])) - error(self.intact[examples]))
+
+
+@dataclass(frozen=True, eq=False)
 class Measurement:
-    """Which test examples stay right. Errors in percent; examples are paired over all lesions."""
+    """What is measured on a run, and the single deletions of the runs beside it."""
 
     data: str
-    plain: bool  # no shortcuts
-    depth: int
     config: ConfigDict
-    blocks: np.ndarray  # (single,): number of the deleted block
-    entry: np.ndarray  # (single,): does it enter a stage?
-    intact: np.ndarray  # (examples,): right with all blocks
-    single: np.ndarray  # (single, examples): right without that block
+    network: Singles
+    others: tuple[Singles, ...]
     counts: np.ndarray  # (counts,): blocks deleted together
     without_entry: np.ndarray  # (counts, draws): errors, entry blocks never deleted
     with_entry: np.ndarray  # (counts, draws): errors, any block deleted
 
     @property
-    def base_error(self) -> float:
-        return float(error(self.intact))
-
-    @property
-    def single_errors(self) -> np.ndarray:
-        return error(self.single)
+    def on_the_papers_data(self) -> bool:
+        return (self.data, self.network.depth, self.network.plain) == ('cifar10', 110, False)
 
 
 def error(right: np.ndarray) -> np.ndarray:
@@ -72,130 +91,143 @@ def error(right: np.ndarray) -> np.ndarray:
     return 100 * (1 - right.mean(axis=-1))
 
 
-def measure(run: Run, config: ConfigDict, progress: Progress) -> Measurement:
-    """Deletes blocks of one trained run, on its test split."""
+def measure(run: Run, others: Sequence[Run], config: ConfigDict, progress: Progress) -> Measurement:
+    """Deletes blocks of a trained run, one and many, and of the others one, on the test split."""
     arch, rng = run.network.arch, np.random.default_rng(config.seed)
     candidates = lesion.deletable(arch)
     inner = candidates & ~lesion.is_entry(arch)
     counts = [count for count in config.counts if count <= inner.sum()]
-    single = lesion.single_deletions(arch)
-    random = [
+    sets = [
         lesion.random_deletions(rng, which, count, config.draws) for which in (inner, candidates) for count in counts
     ]
-    intact, right = lesion.sweep(
-        run.network, run.variables, run.chunks('test'), np.concatenate([single, *random]), progress=progress
-    )
-    without_entry, with_entry = error(right[len(single) :]).reshape(2, len(counts), config.draws)
-    numbers = np.flatnonzero(candidates)
+    network, right = _sweep(run, np.concatenate(sets), progress)
+    without_entry, with_entry = error(right).reshape(2, len(counts), config.draws)
     return Measurement(
         data=run.config.data.dataset,
-        plain=arch.shortcut == 'none',
-        depth=arch.depth,
         config=config,
-        blocks=numbers + 1,
-        entry=lesion.is_entry(arch)[numbers],
-        intact=intact,
-        single=right[: len(single)],
+        network=network,
+        others=tuple(_sweep(other, np.zeros((0, other.network.arch.blocks), bool), progress)[0] for other in others),
         counts=np.array(counts),
         without_entry=without_entry,
         with_entry=with_entry,
     )
 
 
+def _sweep(run: Run, more: np.ndarray, progress: Progress) -> tuple[Singles, np.ndarray]:
+    """Every single deletion of a run, and which examples are right after each of `more` lesions."""
+    arch = run.network.arch
+    single = lesion.single_deletions(arch)
+    deleted = np.concatenate([single, more])
+    intact, right = lesion.sweep(run.network, run.variables, run.chunks('test'), deleted, progress=progress)
+    numbers = np.flatnonzero(lesion.deletable(arch))
+    singles = Singles(
+        depth=arch.depth,
+        plain=arch.shortcut == 'none',
+        blocks=numbers + 1,
+        entry=lesion.is_entry(arch)[numbers],
+        intact=intact,
+        right=right[: len(single)],
+    )
+    return singles, right[len(single) :]
+
+
 def arrays(measured: Measurement) -> dict[str, Array]:
     """What is saved: the numbers as measured, and which examples each single deletion leaves right."""
-    return {
-        'block': Array(measured.blocks, ('lesion',), 'number from 1'),
-        'is_entry': Array(measured.entry, ('lesion',), ''),
-        'intact_right': Array(measured.intact, ('example',), ''),
-        'single_right': Array(measured.single, ('lesion', 'example'), ''),
-        'single_error': Array(measured.single_errors, ('lesion',), '%'),
+    network = measured.network
+    saved = {
+        'block': Array(network.blocks, ('lesion',), 'number from 1'),
+        'is_entry': Array(network.entry, ('lesion',), ''),
+        'intact_right': Array(network.intact, ('example',), ''),
+        'single_right': Array(network.right, ('lesion', 'example'), ''),
+        'single_error': Array(network.errors, ('lesion',), '%'),
         'count': Array(measured.counts, ('count',), 'blocks'),
         'error_without_entry': Array(measured.without_entry, ('count', 'draw'), '%'),
         'error_with_entry': Array(measured.with_entry, ('count', 'draw'), '%'),
     }
+    for other in measured.others:
+        saved[f'single_error_{other.name}'] = Array(other.errors, ('lesion',), '%')
+    return saved
 
 
 def summary(measured: Measurement) -> dict[str, object]:
     """The short table."""
-    inner, entry = measured.single_errors[~measured.entry], measured.single_errors[measured.entry]
-    examples = len(measured.intact)
+    network, examples = measured.network, len(measured.network.intact)
+    inner, entry = network.errors[~network.entry], network.errors[network.entry]
+    wrong = examples - int(network.intact.sum())
     table: dict[str, object] = {
-        'test error, intact': f'{measured.base_error:.2f} % ({examples - int(measured.intact.sum())} of {examples})',
+        'test error, intact': f'{error(network.intact):.2f} % ({wrong} of {examples})',
         'one block deleted, median': f'{np.median(inner):.2f} % ({len(inner)} blocks, entry blocks apart)',
-        'one block deleted, worst': f'{inner.max():.2f} % (block {measured.blocks[~measured.entry][inner.argmax()]})',
+        'one block deleted, worst': f'{inner.max():.2f} % (block {network.blocks[~network.entry][inner.argmax()]})',
     }
     if len(entry):
-        named = ', '.join(
-            f'{value:.1f} % (block {number})'
-            for number, value in zip(measured.blocks[measured.entry], entry, strict=True)
-        )
-        table['an entry block deleted'] = named
+        named = zip(network.blocks[network.entry], entry, strict=True)
+        table['an entry block deleted'] = ', '.join(f'{value:.1f} % (block {number})' for number, value in named)
     for count in (5, 10, 20):
         if count in measured.counts:
             errors = measured.without_entry[measured.counts == count]
             table[f'{count} blocks deleted, median'] = f'{np.median(errors):.1f} % ({errors.size} draws)'
+    for other in measured.others:
+        table[f'{other.name}, one block deleted, median'] = (
+            f'{np.median(other.errors[~other.entry]):.2f} % (intact {error(other.intact):.2f} %)'
+        )
     return table
 
 
 def notes(measured: Measurement) -> list[str]:
+    config, network = measured.config, measured.network
     said = [
-        f'Evaluation mode, stored BN statistics, nothing trained again. {measured.config.draws} draws for every k; '
-        f'{measured.config.confidence:.0%} intervals by bootstrap, over examples for single deletions (paired with '
-        'the intact network) and over draws for several. One trained network, one seed.'
+        f'Evaluation mode, stored BN statistics, nothing trained again. {config.draws} draws for every k; '
+        f'{config.confidence:.0%} intervals by bootstrap, over examples for single deletions (paired with '
+        'the intact network) and over draws for several. One trained network of each kind, one seed.'
     ]
-    if not _on_the_papers_data(measured):
+    if not measured.on_the_papers_data:
         said.append(
             f"The paper's numbers are of a pre-activation ResNet-110 on CIFAR-10; on {measured.data} with "
-            f'{measured.depth} layers only the shape of a claim is tested.'
+            f'{network.name} only the shape of a claim is tested.'
         )
-    said.append('That resilience grows with depth is not tested here: it takes networks of several depths.')
+    if _shallow_and_deep(measured) is None or _plain(measured) is None:
+        said.append(
+            'That resilience grows with depth, and that a plain network has none, is tested where the directory of '
+            'this run has beside it runs of another depth, or plain ones, that are otherwise trained alike.'
+        )
     return said
 
 
 def claims(measured: Measurement) -> list[Claim]:
-    """The claims on deletions that this network and this dataset can decide."""
-    if measured.plain:
-        return [_plain_claim(measured)] if measured.data == 'cifar10' else []
-    return _single_claims(measured) + _many_claims(measured)
-
-
-def _on_the_papers_data(measured: Measurement) -> bool:
-    return (measured.data, measured.depth, measured.plain) == ('cifar10', 110, False)
+    """The claims on deletions that these networks and this dataset can decide."""
+    made = _network_claims(measured)
+    return made if measured.network.plain else _single_claims(measured) + _many_claims(measured) + made
 
 
 def _single_claims(measured: Measurement) -> list[Claim]:
-    def increase(which: np.ndarray) -> Callable:
-        return lambda chosen: np.median(error(measured.single[which][:, chosen])) - error(measured.intact[chosen])
+    network = measured.network
+    shared = _shared(measured, 'section 4.1', 'lesion_single_deletions')
 
-    inner, entry = increase(~measured.entry), increase(measured.entry)
-    shared: dict[str, Any] = {
-        'source': f'{PAPER}, section 4.1',
-        'data': measured.data,
-        'figure': 'lesion_single_deletions',
-    }
-    blocks = f'{len(measured.intact)} test images, {len(measured.blocks)} blocks'
+    def inner(examples: np.ndarray) -> float:
+        return network.increase(~network.entry, examples)
+
+    def entry(examples: np.ndarray) -> float:
+        return network.increase(network.entry, examples)
+
     made = [
         Claim(
             statement='Deleting a block that enters a stage costs more than deleting any other',
             quantity='median error over entry blocks minus that over the others, percentage points',
-            expected='42, 12 and 12 % against 6.4 %', accept=ABOVE_ZERO, form='shape', n=blocks, **shared,
-            **_bootstrap(measured, lambda chosen: entry(chosen) - inner(chosen), len(measured.intact)),
+            expected='42, 12 and 12 % against 6.4 %', accept=ABOVE_ZERO, form='shape', **shared,
+            **_bootstrap(measured, lambda examples: entry(examples) - inner(examples)),
         )
     ]  # fmt: skip
-    if _on_the_papers_data(measured):
+    if measured.on_the_papers_data:
         made += [
             Claim(
                 statement='Deleting any one block but an entry block hardly changes the error',
                 quantity='median increase of the error, percentage points', expected='+0.4',
-                accept=Interval(-np.inf, 1.0), form='number', n=blocks, **shared,
-                **_bootstrap(measured, inner, len(measured.intact)),
+                accept=Interval(-np.inf, 1.0), form='number', **shared, **_bootstrap(measured, inner),
             ),
             Claim(
                 statement='Deleting an entry block is felt',
                 quantity='median increase of the error, percentage points', expected='+6 to +36',
-                accept=Interval(5.0, np.inf), form='number', n=blocks, **shared,
-                **_bootstrap(measured, entry, len(measured.intact)),
+                accept=Interval(5.0, np.inf), form='number', **shared, **_bootstrap(measured, entry),
             ),
         ]  # fmt: skip
     return made
@@ -203,11 +235,7 @@ def _single_claims(measured: Measurement) -> list[Claim]:
 
 def _many_claims(measured: Measurement) -> list[Claim]:
     draws = measured.without_entry.shape[1]
-    shared: dict[str, Any] = {
-        'source': f'{PAPER}, section 4.2',
-        'data': measured.data,
-        'figure': 'lesion_many_deletions',
-    }
+    shared = _shared(measured, 'section 4.2', 'lesion_many_deletions') | {'n': f'{draws} draws'}
 
     def grows(chosen: np.ndarray) -> float:
         return stats.spearmanr(measured.counts, np.median(measured.without_entry[:, chosen], axis=1)).statistic
@@ -216,107 +244,132 @@ def _many_claims(measured: Measurement) -> list[Claim]:
         Claim(
             statement='The error grows smoothly with the number of deleted blocks',
             quantity='rank correlation of the median error with k', expected='1 (6.5 % at k=1 to 58 % at k=20)',
-            accept=Interval(0.9, 1.0), form='shape', n=f'{len(measured.counts)} values of k, {draws} draws each',
-            **shared, **_bootstrap(measured, grows, draws),
+            accept=Interval(0.9, 1.0), form='shape', **shared, **_bootstrap(measured, grows, draws),
         )
     ]  # fmt: skip
-    if _on_the_papers_data(measured):
+    if measured.on_the_papers_data:
         for count, expected, low, high in ((5, 9.4, 7, 14), (10, 19, 12, 30), (20, 57.7, 40, 75)):
             row = measured.without_entry[measured.counts == count][0]
             made.append(
                 Claim(
                     statement=f'Deleting {count} blocks at random gives the error of the paper',
                     quantity='median error, %', expected=f'{expected} %', accept=Interval(low, high), form='number',
-                    n=f'{draws} draws', **shared,
-                    **_bootstrap(measured, lambda chosen, row=row: np.median(row[chosen]), draws),
+                    **shared, **_bootstrap(measured, lambda chosen, row=row: float(np.median(row[chosen])), draws),
                 )
             )  # fmt: skip
     return made
 
 
-def _plain_claim(measured: Measurement) -> Claim:
-    return Claim(
-        statement='A plain network does not survive losing one layer',
-        source=f'{PAPER}, section 4.1 (VGG)',
-        quantity='median error after deleting one block, %',
-        expected='88 to 98 %',
-        accept=Interval(80.0, 100.0),
-        form='number',
-        n=f'{len(measured.intact)} test images, {len(measured.blocks)} blocks',
-        data=measured.data,
-        figure='lesion_single_deletions',
-        **_bootstrap(
-            measured,
-            lambda chosen: np.median(error(measured.single[~measured.entry][:, chosen])),
-            len(measured.intact),
-        ),
-    )
+def _network_claims(measured: Measurement) -> list[Claim]:
+    """What takes networks of several kinds: depth, and the lack of shortcuts."""
+    made, network = [], measured.network
+    shared = _shared(measured, 'section 4.1', 'lesion_networks' if measured.others else 'lesion_single_deletions')
+    if pair := _shallow_and_deep(measured):
+        shallow, deep = pair
+        made.append(
+            Claim(
+                statement=f'Resilience grows with depth: a deletion costs {shallow.name} more than {deep.name}',
+                quantity='difference of the median increases of the error, percentage points',
+                expected='23 against 0.4 (20 and 110 layers)', accept=ABOVE_ZERO, form='shape', **shared,
+                **_bootstrap(measured, lambda examples: _inner(shallow, examples) - _inner(deep, examples)),
+            )
+        )  # fmt: skip
+    if plain := _plain(measured):
+        if not network.plain:
+            made.append(
+                Claim(
+                    statement=f'Without shortcuts a deletion costs more: {plain.name} against {network.name}',
+                    quantity='difference of the median increases of the error, percentage points',
+                    expected='80 to 90 (VGG) against 0.4', accept=ABOVE_ZERO, form='shape', **shared,
+                    **_bootstrap(measured, lambda examples: _inner(plain, examples) - _inner(network, examples)),
+                )
+            )  # fmt: skip
+        if measured.data == 'cifar10':
+            which = ~plain.entry
+            made.append(
+                Claim(
+                    statement=f'A plain network ({plain.name}) does not survive losing one layer',
+                    quantity='median error after deleting one block, %', expected='88 to 98 % (VGG)',
+                    accept=Interval(80.0, 100.0), form='number', **shared,
+                    **_bootstrap(measured, lambda examples: float(np.median(error(plain.right[which][:, examples])))),
+                )
+            )  # fmt: skip
+    return made
 
 
-def _bootstrap(measured: Measurement, statistic: Callable, examples: int) -> dict[str, Any]:
+def _inner(network: Singles, examples: np.ndarray) -> float:
+    return network.increase(~network.entry, examples)
+
+
+def _shallow_and_deep(measured: Measurement) -> tuple[Singles, Singles] | None:
+    """The residual networks of least and of greatest depth, where there are two."""
+    residual = sorted((n for n in (measured.network, *measured.others) if not n.plain), key=lambda n: n.depth)
+    return (residual[0], residual[-1]) if residual and residual[0].depth < residual[-1].depth else None
+
+
+def _plain(measured: Measurement) -> Singles | None:
+    """The plain network nearest in depth, where there is one."""
+    plain = [network for network in (measured.network, *measured.others) if network.plain]
+    return min(plain, key=lambda network: abs(network.depth - measured.network.depth), default=None)
+
+
+def _shared(measured: Measurement, section: str, figure: str) -> dict[str, Any]:
+    network = measured.network
+    return {
+        'source': f'{PAPER}, {section}',
+        'data': measured.data,
+        'figure': figure,
+        'n': f'{len(network.intact)} test images, {len(network.blocks)} blocks',
+    }
+
+
+def _bootstrap(measured: Measurement, statistic: Callable, size: int | None = None) -> dict[str, Any]:
     """The statistic of all examples (or draws), and its percentile interval over resamples of them."""
-    config, everything = measured.config, np.arange(examples)
-    value = float(statistic(everything))
+    config, everything = measured.config, np.arange(size or len(measured.network.intact))
     resampled = stats.bootstrap(
         (everything,), statistic, vectorized=False, method='percentile', n_resamples=config.resamples,
         confidence_level=config.confidence, rng=np.random.default_rng(config.seed),
     ).confidence_interval  # fmt: skip
-    return {'measured': value, 'interval': Interval(float(resampled.low), float(resampled.high))}
-
-
-def figures(measured: Measurement) -> dict[str, tuple[Figure, str, dict]]:
-    """Name -> figure, caption, the numbers behind it."""
-    without, with_entry = measured.without_entry, measured.with_entry
     return {
-        'single_deletions': (
-            _single_figure(measured),
-            'Test error after deleting each block alone. Blocks that enter a stage are hatched; the line is the '
-            'intact network.',
-            {'block': measured.blocks, 'enters a stage': measured.entry, 'test error (%)': measured.single_errors},
-        ),
-        'many_deletions': (
-            _many_figure(measured),
-            'Test error after deleting k blocks at random: the median over draws, the middle half (band), and every '
-            'draw (points).',
-            {
-                'k': measured.counts,
-                **{
-                    f'{name}, {quantile} quantile (%)': np.quantile(errors, level, axis=1)
-                    for name, errors in (('entry blocks kept', without), ('any block', with_entry))
-                    for quantile, level in (('lower', 0.25), ('middle', 0.5), ('upper', 0.75))
-                },
-            },
-        ),
+        'measured': float(statistic(everything)),
+        'interval': Interval(float(resampled.low), float(resampled.high)),
     }
 
 
-def _single_figure(measured: Measurement) -> Figure:
-    figure, ((axes,),) = style.figure(1, 1)
-    inner, entry = style.SERIES[:2]
-    with style.style():
-        for which, series, label in ((~measured.entry, inner, 'other blocks'), (measured.entry, entry, 'entry blocks')):
-            if which.any():
-                axes.bar(measured.blocks[which], measured.single_errors[which], label=label, **series.bar)
-        axes.axhline(measured.base_error, color=style.INK, linewidth=1, label=f'intact: {measured.base_error:.2f} %')
-        axes.set(xlabel='deleted block', ylabel='test error (%)', xlim=(0, measured.blocks.max() + 1))
-        axes.set_ylim(0, min(100, 1.1 * measured.single_errors.max() + 1))
-    figure.legend(loc='outside upper center', ncols=3)
-    return figure
-
-
-def _many_figure(measured: Measurement) -> Figure:
-    figure, ((axes,),) = style.figure(1, 1)
-    with style.style():
-        for errors, series, label in (
-            (measured.without_entry, style.SERIES[0], 'entry blocks kept'),
-            (measured.with_entry, style.SERIES[1], 'any block'),
-        ):
-            low, middle, high = np.quantile(errors, (0.25, 0.5, 0.75), axis=1)
-            axes.fill_between(measured.counts, low, high, color=series.color, alpha=0.18, linewidth=0)
-            axes.plot(measured.counts, middle, label=label, **series.line)
-            spread = np.repeat(measured.counts, errors.shape[1])
-            axes.plot(spread, errors.ravel(), '.', color=series.color, alpha=0.3, markersize=4, markeredgewidth=0)
-        axes.axhline(measured.base_error, color=style.INK, linewidth=1, label='intact')
-        axes.set(xlabel='blocks deleted (k)', ylabel='test error (%)', ylim=(0, 100), xticks=measured.counts)
-    figure.legend(loc='outside upper center', ncols=3)
-    return figure
+def figures(measured: Measurement) -> dict[str, tuple[Figure, str, dict[str, Any]]]:
+    """Name -> figure, caption, the numbers behind it."""
+    network, intact = measured.network, float(error(measured.network.intact))
+    draws = {'entry blocks kept': measured.without_entry, 'any block': measured.with_entry}
+    quartiles = {
+        f'{name}, {label} (%)': np.quantile(errors, level, axis=1)
+        for name, errors in draws.items()
+        for label, level in (('lower quartile', 0.25), ('median', 0.5), ('upper quartile', 0.75))
+    }
+    drawn: dict[str, tuple[Figure, str, dict[str, Any]]] = {
+        'single_deletions': (
+            lesions.single_deletions(network.blocks, network.entry, network.errors, intact),
+            'Test error after deleting each block alone. Blocks that enter a stage are hatched; the line is the '
+            'intact network.',
+            {'block': network.blocks, 'enters a stage': network.entry, 'test error (%)': network.errors},
+        ),
+        'many_deletions': (
+            lesions.many_deletions(measured.counts, draws, intact),
+            'Test error after deleting k blocks at random: the median over draws, the middle half (band), and every '
+            'draw (points).',
+            {'k': measured.counts, **quartiles},
+        ),
+    }
+    if measured.others:
+        kinds = sorted((network, *measured.others), key=lambda each: (each.plain, each.depth))
+        names, inner = [each.name for each in kinds], [each.errors[~each.entry] for each in kinds]
+        drawn['networks'] = (
+            lesions.networks(names, [e.plain for e in kinds], inner, [float(error(e.intact)) for e in kinds]),
+            'Test error after deleting each block alone, in networks trained alike: every block (points; blocks that '
+            'enter a stage are left out), the median (bar), the intact network (cross).',
+            {
+                'network': [name for name, errors in zip(names, inner, strict=True) for _ in errors],
+                'block': np.concatenate([each.blocks[~each.entry] for each in kinds]),
+                'test error (%)': np.concatenate(inner),
+            },
+        )
+    return drawn

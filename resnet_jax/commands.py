@@ -134,7 +134,7 @@ def _complete(run_dir: Path, settings) -> bool:
 
     last = settings.run.steps
     evaluated = any(r['kind'] == 'test' and r['step'] >= last for r in directory.read_metrics(run_dir))
-    return evaluated and (run_dir / 'checkpoints' / str(last)).is_dir()
+    return evaluated and directory.has_checkpoint(run_dir, last)
 
 
 def _check_experiments(names: Sequence[str]) -> None:

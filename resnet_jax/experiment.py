@@ -1,14 +1,16 @@
 """Runs experiments: finds the file, opens the run, measures, judges, draws, saves. All that experiments share.
 
-An experiment is a module with `TITLE`, `get_config(tier)`, `measure(run, config, progress)`, `arrays(measurement)`,
-`claims(measurement)`, `figures(measurement)` (name -> figure, caption, numbers), `summary(measurement)` and
-`notes(measurement)`.
+An experiment is a module with `TITLE`, `get_config(tier)`, `measure(run, others, config, progress)`, and of its
+measurement `arrays`, `claims`, `figures` (name -> figure, caption, numbers), `summary` and `notes`.
 """
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
+
+from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.errors import UserError
@@ -16,7 +18,8 @@ from resnet_jax.progress import Progress
 from resnet_jax.report import figures as drawing
 from resnet_jax.report import findings
 from resnet_jax.report.findings import Finding
-from resnet_jax.run import Run
+from resnet_jax.run import Run, load
+from resnet_jax.runtime import directory
 
 CHECKOUT = Path(__file__).parents[1]
 TIERS = ('cpu', 'paper')
@@ -54,7 +57,8 @@ def find(name: str) -> ModuleType:
 def perform(name: str, run: Run, tier: str, progress: Progress) -> Finding:
     """Measures an experiment on a run, and writes its finding and its figures into the run's directory."""
     experiment = find(name)
-    measurement = experiment.measure(run, experiment.get_config(tier), progress)
+    others = comparable(run)
+    measurement = experiment.measure(run, others, experiment.get_config(tier), progress)
     drawn = experiment.figures(measurement)
     stem = Path(name).stem
     for figure_name, (figure, _, numbers) in drawn.items():
@@ -66,6 +70,7 @@ def perform(name: str, run: Run, tier: str, progress: Progress) -> Finding:
         run=spec.identity(run.config),
         step=run.step,
         tier=tier,
+        compared=tuple(spec.identity(other.config) for other in others),
         data=run.config.data.dataset,
         summary=experiment.summary(measurement),
         claims=tuple(experiment.claims(measurement)),
@@ -78,9 +83,30 @@ def perform(name: str, run: Run, tier: str, progress: Progress) -> Finding:
 
 
 def done(name: str, run: Run, tier: str) -> Finding | None:
-    """The finding of that experiment on this very checkpoint, where there is one."""
+    """The finding of that experiment on this very checkpoint and the same runs beside it, where there is one."""
     if not (run.path / 'findings' / f'{Path(name).stem}.json').exists():
         return None
     finding = findings.load(run.path, Path(name).stem)
+    compared = tuple(spec.identity(other.config) for other in comparable(run))
     same = (finding.run, finding.step, finding.tier) == (spec.identity(run.config), run.step, tier)
-    return finding if same else None
+    return finding if same and finding.compared == compared else None
+
+
+# What two runs may differ in and still be compared: the network's kind, and the warm-up that the papers tie to it.
+_KIND = re.compile(r'network\.(block|depth|shortcut)|train\.schedule\.warmup.*')
+
+
+def comparable(run: Run) -> list[Run]:
+    """The finished runs in the same folder, as long as this one, that differ from it in the kind of network alone."""
+
+    def rest(config: ConfigDict) -> dict:
+        return {key: value for key, value in spec.definition(config).items() if not _KIND.fullmatch(key)}
+
+    found = {}
+    for path in sorted(run.path.absolute().parent.glob('*/config.json')):
+        config = directory.read_config(path.parent)
+        identity = spec.identity(config)
+        alike = rest(config) == rest(run.config) and identity != spec.identity(run.config)
+        if alike and directory.has_checkpoint(path.parent, run.step):
+            found.setdefault(identity, load(path.parent, run.step))
+    return list(found.values())

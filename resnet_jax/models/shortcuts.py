@@ -1,9 +1,11 @@
 """Shortcuts of He et al. 2015 (arXiv 1512.03385, section 3.3): A pads with zeros, B and C project, none is none."""
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 
@@ -51,8 +53,10 @@ def subsample(x: Float[Array, 'n h w c'], strides: int, how: str) -> Float[Array
         return x
     if how == 'stride':
         return x[:, ::strides, ::strides]
+    # Not nn.avg_pool: it counts the pixels in JAX's default dtype, and the result would take that.
     window = (strides, strides)
-    return nn.avg_pool(x, window, strides=window, padding='SAME', count_include_pad=False)
+    total = partial(nn.pool, init=0.0, reduce_fn=lax.add, window_shape=window, strides=window, padding='SAME')
+    return total(x) / total(jnp.ones_like(x[:1, ..., :1]))
 
 
 def pad_channels(x: Float[Array, 'n h w c'], features: int, where: str) -> Float[Array, 'n h w features']:

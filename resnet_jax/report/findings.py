@@ -59,6 +59,7 @@ class Finding:
     run: str  # identity of the run it was measured on
     step: int  # of the checkpoint it was measured on
     tier: str  # cpu or paper: how thoroughly
+    compared: tuple[str, ...]  # identities of the other runs it was held against
     data: str  # the dataset it was measured on
     summary: dict[str, Plain]  # the short table: label -> value
     claims: tuple[Claim, ...]
@@ -91,6 +92,7 @@ def save(finding: Finding, run_dir: Path) -> Path:
         'run': finding.run,
         'step': finding.step,
         'tier': finding.tier,
+        'compared': list(finding.compared),
         'data': finding.data,
         'summary': finding.summary,
         'claims': [dataclasses.asdict(claim) | {'verdict': claim.verdict} for claim in finding.claims],
@@ -149,6 +151,7 @@ def _finding(record: dict, arrays_path: Path) -> Finding:
         run=record['run'],
         step=record['step'],
         tier=record['tier'],
+        compared=tuple(record['compared']),
         data=record['data'],
         summary=record['summary'],
         claims=tuple(_claim(claim) for claim in record['claims']),

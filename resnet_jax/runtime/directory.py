@@ -70,6 +70,11 @@ def read_config(run_dir: Path) -> ConfigDict:
     return ConfigDict(_tuples(record['config']))
 
 
+def has_checkpoint(run_dir: Path, step: int) -> bool:
+    """Is there a checkpoint of that step? By its folder alone; whether it is whole is seen when it is restored."""
+    return (run_dir / 'checkpoints' / str(step)).is_dir()
+
+
 def write_environment(run_dir: Path, environment: dict[str, object]) -> None:
     write_atomically(
         run_dir / 'environment.json', (json.dumps({'schema': SCHEMA, **environment}, indent=2) + '\n').encode()

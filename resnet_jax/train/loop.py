@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -105,7 +105,7 @@ class Recorder:
 
             self._board = SummaryWriter(str(run_dir / 'tensorboard'), purge_step=step)
 
-    def __call__(self, kind: str, step: int, **values: float) -> None:
+    def __call__(self, kind: str, step: int, **values: float | int) -> None:
         record = {'kind': kind, 'step': step, **values}
         self.recorded.add((kind, step))
         directory.append_metrics(self.run_dir, record)
@@ -189,7 +189,7 @@ def _record_train(recorder, state, *, epoch, learning_rate, clock, batch) -> Tra
         error=100 * int(sums.errors) / (count * batch), learning_rate=learning_rate,
         seconds=round(clock.seconds, 3), images_per_second=round(clock.rate * batch, 1),
     )  # fmt: skip
-    return replace(state, sums=jax.device_put(no_sums(), state.sums.loss.sharding))
+    return state._replace(sums=jax.device_put(no_sums(), state.sums.loss.sharding))
 
 
 def _record_test(recorder: Recorder, step: int, result: Evaluation) -> None:

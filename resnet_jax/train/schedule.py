@@ -1,11 +1,17 @@
 """Learning rate as a function of the step."""
 
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
 
 def learning_rate(schedule: ConfigDict) -> optax.Schedule:
     """The schedule of `config.train.schedule`: a warm-up, then steps or a cosine. Boundaries count from step 0."""
+    rate = _rate(schedule)
+    return lambda step: rate(jnp.asarray(step, jnp.float32))  # exact up to step 2**24; optax mixes the two types
+
+
+def _rate(schedule: ConfigDict) -> optax.Schedule:
     warmup = schedule.warmup_steps if schedule.warmup != 'none' else 0
     if schedule.name == 'steps':
         drops = {boundary - warmup: schedule.factor for boundary in schedule.boundaries}

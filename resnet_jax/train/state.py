@@ -1,9 +1,10 @@
 """What training carries from step to step, and what a checkpoint holds."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jaxtyping import Array, Float32, Int32, UInt32
 
 from resnet_jax.models.resnet import ResNet
@@ -11,8 +12,7 @@ from resnet_jax.models.resnet import ResNet
 NO_EPOCH = 2**32 - 1
 
 
-@struct.dataclass
-class Sums:
+class Sums(NamedTuple):
     """Sums over the steps since the last record: a record is the same however the steps were grouped into calls."""
 
     loss: Float32[Array, '']
@@ -20,10 +20,8 @@ class Sums:
     steps: Int32[Array, '']
 
 
-@struct.dataclass
-class TrainState:
-    """A pytree: `step` (steps done), the variables, the optimizer's state, the data of the key of all draws, and the
-    sums."""
+class TrainState(NamedTuple):
+    """`step` (steps done), the variables, the optimizer's state, the data of the key of all draws, and the sums."""
 
     step: Int32[Array, '']
     params: dict

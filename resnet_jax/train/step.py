@@ -1,6 +1,5 @@
 """The training step: a pure function, and many of them in one compiled call."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -35,8 +34,7 @@ def train_step(
     (loss, (logits, batch_stats)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     errors = jnp.sum(jnp.argmax(logits, axis=-1) != labels, dtype=jnp.int32)
-    return dataclasses.replace(
-        state,
+    return state._replace(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,

@@ -53,8 +53,8 @@ class Reference:
             source = active if projects else x
         out = r * y
         if projects:
-            skip = convolve(source, self.kernel(*where, 'conv_proj'), strides)
-            out = out + s * (skip if preact else self.norm(skip, *where, 'bn_proj'))
+            skip = convolve(source, self.kernel(*where, 'shortcut', 'conv_proj'), strides)
+            out = out + s * (skip if preact else self.norm(skip, *where, 'shortcut', 'bn_proj'))
         elif not (self.arch.shortcut == 'none' and changes):
             out = out + s * self.identity(source, features, strides)
         return out if preact else np.maximum(out, 0)

@@ -45,6 +45,7 @@ def finding():
         run=spec.identity(digits.get_config()),
         step=330,
         tier='cpu',
+        compared=(),
         data='digits',
         summary={'blocks': 54, 'error (%)': 1.1, 'entry blocks': [1, 19, 37], 'exact': True, 'worst': None},
         claims=(

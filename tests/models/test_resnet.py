@@ -1,0 +1,200 @@
+"""Whole networks and their parts, against the second implementation in conftest.py, in float64."""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resnet_jax import spec
+from resnet_jax.models import zoo
+from resnet_jax.models.gates import Gates
+from resnet_jax.models.resnet import ResNet
+
+# Every block with every shortcut; the settings of shortcut A change at once, one choice with each block.
+NETWORKS = [
+    {'block': block, 'shortcut': shortcut, **more}
+    for block, (shortcut, more) in itertools.product(
+        ('basic', 'preact'),
+        (
+            ('A', {'stage_blocks': (3, 2, 3)}),
+            ('A', {'stage_blocks': (1, 2, 1), 'subsample': 'average', 'zero_channels': 'behind', 'widths': (3, 6, 7)}),
+            ('B', {'stage_blocks': (2, 1, 2)}),
+            ('C', {'stage_blocks': (2, 2, 1)}),
+            ('none', {'stage_blocks': (2, 3, 2)}),
+        ),
+    )
+]
+networks = pytest.mark.parametrize('fields', NETWORKS, ids=lambda f: f'{f["block"]} {f["shortcut"]} {len(f)}')
+
+
+def images(count, size=8, channels=1):
+    return jnp.asarray(np.random.default_rng(4).normal(size=(count, size, size, channels)))
+
+
+@networks
+@pytest.mark.usefixtures('float64')
+def test_logits_are_those_of_the_second_implementation_whatever_the_gates(make_network, reference, fields):
+    network, variables = make_network(**fields)
+    gates = np.random.default_rng(5).uniform(size=(2, network.arch.blocks, 5))
+    expected = reference(network.arch, variables)
+    x = images(5)
+
+    @jax.jit
+    def logits(variables, x, gates):
+        return [network.apply(variables, x, each, train=False) for each in (None, gates)]
+
+    without, gated = logits(variables, x, Gates(*map(jnp.asarray, gates), *jnp.ones_like(jnp.asarray(gates))))
+    assert without.dtype == jnp.float64
+    np.testing.assert_allclose(without, expected(x), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(gated, expected(x, *gates), rtol=1e-11, atol=1e-12)
+    assert np.abs(without - gated).max() > 1e-2
+
+
+@pytest.mark.parametrize('block', ['basic', 'preact'])
+@pytest.mark.usefixtures('float64')
+def test_training_normalises_by_the_batch_and_keeps_every_blocks_own_statistics(make_network, reference, block):
+    network, variables = make_network(block=block, shortcut='B')
+    x = images(5)
+    logits, updates = jax.jit(lambda v, x: network.apply(v, x, train=True, mutable=['batch_stats']))(variables, x)
+    second = reference(network.arch, variables, train=True)
+    np.testing.assert_allclose(logits, second(x), rtol=1e-10, atol=1e-11)
+    updated = reference(network.arch, {**variables, **updates})
+    layers = 0
+    for path, (mean, var) in second.statistics.items():
+        for name, new in (('mean', mean), ('var', var)):
+            old = second.leaf('batch_stats', *path, name)
+            np.testing.assert_allclose(updated.leaf('batch_stats', *path, name), 0.9 * old + 0.1 * new, rtol=1e-9)
+        layers += 1
+    # Two a block, the stem's, and the projections' or (the first block has one less) the head's.
+    assert layers == {'basic': 2 * 9 + 1 + 2, 'preact': 2 * 9 - 1 + 1 + 1}[block]
+
+
+@pytest.mark.usefixtures('float64')
+def test_a_basic_block_by_hand(make_network):
+    """One pixel, one filter, every BN an identity: the whole network is scalar arithmetic with the kernels' centres."""
+    network, variables = make_network(
+        block='basic', stage_blocks=(2, 1, 1), widths=(1, 1, 1), image_shape=(1, 1, 1), classes=1, norm_epsilon=0.0
+    )
+    variables = jax.tree.map(jnp.zeros_like, variables)
+    norms = ['scale', 'var']
+    variables = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.ones_like(leaf) if path[-1].key in norms else leaf, variables
+    )
+    params: Any = variables['params']
+
+    def centre(value, *path):
+        module = params
+        for name in path:
+            module = module[name]
+        module['kernel'] = module['kernel'].at[..., 1, 1, 0, 0].set(value)
+
+    centre(2, 'stem', 'conv1')  # 3 -> 6
+    centre(-1, 'stage1', 'entry', 'conv1')  # relu(-6) = 0, so 6 + 0 = 6
+    centre(1, 'stage1', 'entry', 'conv2')
+    centre(0.5, 'stage1', 'body', 'conv1')  # relu(3) = 3, times -3 is -9: relu(6 - 9) = 0
+    centre(-3, 'stage1', 'body', 'conv2')
+    params['head']['dense'].update(kernel=jnp.full((1, 1), 5.0), bias=jnp.full(1, 0.25))
+    x = jnp.full((1, 1, 1, 1), 3.0)
+
+    def logit():
+        return network.apply(variables, x, train=False).item()
+
+    assert logit() == 0.25
+    centre(-0.5, 'stage1', 'body', 'conv2')  # relu(6 - 1.5) = 4.5
+    centre(1, 'stage2', 'entry', 'conv1')
+    centre(2, 'stage2', 'entry', 'conv2')  # 4.5 + 9 = 13.5
+    assert logit() == 5 * 13.5 + 0.25
+
+
+# Layout
+
+
+@networks
+def test_stages_hold_an_entry_and_a_stacked_body(make_network, fields):
+    network, variables = make_network(**fields)
+    arch = network.arch
+    assert set(variables['params']) == {'stem', 'head', 'stage1', 'stage2', 'stage3'}
+    for number, blocks in enumerate(arch.stage_blocks, start=1):
+        stage = variables['params'][f'stage{number}']
+        assert set(stage) == ({'entry', 'body'} if blocks > 1 else {'entry'})
+        assert all(len(leaf) == blocks - 1 for leaf in jax.tree.leaves(stage.get('body', {})))
+    first = variables['params']['stage1']['entry']
+    norms = {'bn2'} if arch.block == 'preact' else {'bn1', 'bn2'}  # the stem has activated the first block's input
+    projection = {'A': set(), 'B': set(), 'none': set(), 'C': {'shortcut'}}[arch.shortcut]
+    assert set(first) == {'conv1', 'conv2'} | norms | projection
+    assert ('bn' in variables['params']['head']) == (arch.block == 'preact')
+
+
+SHORTCUTS = list(itertools.product(('basic', 'preact'), ('A', 'B', 'C', 'none')))
+
+
+@pytest.mark.parametrize(('block', 'shortcut'), SHORTCUTS)
+def test_every_layer_has_as_many_parameters_as_spec_counts_without_jax(make_arch, block, shortcut):
+    arch = make_arch(block=block, shortcut=shortcut, image_shape=(7, 7, 3), widths=(3, 5, 8))
+    counted = {layer.name: layer.parameters for layer in spec.layers(arch)}
+    assert initialised(arch) == counted
+    assert sum(counted.values()) == spec.parameters(arch)
+
+
+@pytest.mark.parametrize('name', zoo.NAMES)
+def test_the_variables_of_every_named_network_are_as_many_as_spec_counts(make_arch, name):
+    fields = zoo.settings(name)
+    blocks = (fields.pop('depth') - 2) // 6
+    arch = make_arch(stage_blocks=(blocks,) * 3, widths=(16, 32, 64), image_shape=(32, 32, 3), **fields)
+    assert initialised(arch) == {layer.name: layer.parameters for layer in spec.layers(arch)}
+
+
+def initialised(arch):
+    """Parameters of each layer of the real network, by the names that spec gives the layers."""
+    variables = jax.eval_shape(ResNet(arch).init_variables, jax.random.key(0))
+    counts = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables['params']):
+        names = [key.key for key in path[:-1] if key.key != 'shortcut']
+        if names[0].startswith('stage'):
+            stage, part, *rest = names
+            positions = [1] if part == 'entry' else range(2, leaf.shape[0] + 2)
+            layers = ['/'.join((stage, f'block{position}', *rest)) for position in positions]
+        else:
+            layers = ['/'.join(names)]
+        for layer in layers:
+            counts[layer] = counts.get(layer, 0) + int(np.prod(leaf.shape)) // len(layers)
+    return counts
+
+
+def test_scan_unroll_changes_no_layout_no_initialisation_and_no_value(make_network):
+    x = images(2).astype(jnp.float32)
+    kept = {}
+    for unroll in (1, 2, 3):
+        network, variables = make_network('float32', scan_unroll=unroll, stage_blocks=(4, 1, 1))
+        logits = jax.jit(lambda v, network=network: network.apply(v, x, train=False))(variables)
+        kept[unroll] = variables, logits, network.init_variables(jax.random.key(0))
+    for unroll in (2, 3):
+        for ours, theirs in zip(kept[unroll], kept[1], strict=True):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5), ours, theirs)
+
+
+def test_initialisation_is_he_et_al_s_of_each_block_its_own_and_repeats(make_arch):
+    network = ResNet(make_arch(block='basic', shortcut='B'))
+    init = jax.jit(network.init_variables)
+    variables = init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, variables, init(jax.random.key(0)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
+    starts = {'scale': 1, 'bias': 0, 'mean': 0, 'var': 1}
+    kernels = []  # of every convolution, divided by the deviation that it should have
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        name = path[-1].key
+        if name != 'kernel':
+            np.testing.assert_array_equal(leaf, np.full(leaf.shape, starts[name]))
+        elif leaf.ndim > 2:
+            kernels += list(
+                np.reshape(leaf, (-1, *leaf.shape[-4:])) / np.sqrt(2 / (leaf.shape[-4] ** 2 * leaf.shape[-1]))
+            )
+    assert len(kernels) == 1 + 2 * 9 + 2
+    normal = np.concatenate([kernel.ravel() for kernel in kernels])
+    assert abs(normal.std() - 1) < 4 / np.sqrt(2 * normal.size) and abs(normal.mean()) < 4 / np.sqrt(normal.size)
+    assert len(np.unique(normal)) > 0.99 * normal.size  # no two blocks have drawn the same
+    other = init(jax.random.key(1))
+    assert (other['params']['stem']['conv1']['kernel'] != variables['params']['stem']['conv1']['kernel']).any()
