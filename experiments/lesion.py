@@ -21,11 +21,13 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from resnet_jax.analysis import lesion
+from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress
 from resnet_jax.report import lesions
 from resnet_jax.report.claims import Claim, Interval
 from resnet_jax.report.findings import Array
 from resnet_jax.run import Run
+from resnet_jax.spec import Architecture
 
 TITLE = 'Losing blocks'
 PAPER = 'Veit et al. 2016, arXiv 1605.06431'
@@ -37,7 +39,7 @@ def get_config(tier: str) -> ConfigDict:
     return ConfigDict(
         {
             'counts': (1, 2, 3, 5, 7, 10, 12, 15, 18, 20),
-            'draws': {'cpu': 20, 'paper': 100}[tier],
+            'draws': {'cpu': 12, 'paper': 100}[tier],
             'seed': 0,
             'resamples': 2000,
             'confidence': 0.95,
@@ -49,16 +51,24 @@ def get_config(tier: str) -> ConfigDict:
 class Singles:
     """One network's single deletions. Errors are in percent; examples are paired over all lesions and networks."""
 
+    block: str
+    shortcut: str
     depth: int
-    plain: bool  # no shortcuts
     blocks: np.ndarray  # (lesions,): number of the deleted block
     entry: np.ndarray  # (lesions,): does it enter a stage?
     intact: np.ndarray  # (examples,): right with all blocks
     right: np.ndarray  # (lesions, examples): right without that block
 
     @property
+    def plain(self) -> bool:
+        return self.shortcut == 'none'
+
+    @property
     def name(self) -> str:
-        return f'{"plain" if self.plain else "ResNet"}-{self.depth}'
+        """As `preact-110` or `ResNet-20-B`: no two kinds of network share one."""
+        kind = 'preact' if self.block == 'preact' else 'plain' if self.plain else 'ResNet'
+        how = {'A': '', 'none': '' if kind == 'plain' else '-plain'}.get(self.shortcut, f'-{self.shortcut}')
+        return f'{kind}-{self.depth}{how}'
 
     @property
     def errors(self) -> np.ndarray:
@@ -83,7 +93,7 @@ class Measurement:
 
     @property
     def on_the_papers_data(self) -> bool:
-        return (self.data, self.network.depth, self.network.plain) == ('cifar10', 110, False)
+        return (self.data, self.network.name) == ('cifar10', 'preact-110')
 
 
 def error(right: np.ndarray) -> np.ndarray:
@@ -92,10 +102,16 @@ def error(right: np.ndarray) -> np.ndarray:
 
 
 def measure(run: Run, others: Sequence[Run], config: ConfigDict, progress: Progress) -> Measurement:
-    """Deletes blocks of a trained run, one and many, and of the others one, on the test split."""
+    """Deletes blocks of a trained run, one and many, and of the others one, on the test split.
+
+    Raises:
+      UserError: all blocks of the run enter a stage.
+    """
     arch, rng = run.network.arch, np.random.default_rng(config.seed)
-    candidates = lesion.deletable(arch)
-    inner = candidates & ~lesion.is_entry(arch)
+    candidates, inner = lesion.deletable(arch), _inner_blocks(arch)
+    if not inner.any():
+        raise UserError(f'all blocks of {run.path} enter a stage; lesions need a network of 14 layers or more')
+    others = [other for other in others if _inner_blocks(other.network.arch).any()]
     counts = [count for count in config.counts if count <= inner.sum()]
     sets = [
         lesion.random_deletions(rng, which, count, config.draws) for which in (inner, candidates) for count in counts
@@ -113,6 +129,11 @@ def measure(run: Run, others: Sequence[Run], config: ConfigDict, progress: Progr
     )
 
 
+def _inner_blocks(arch: Architecture) -> np.ndarray:
+    """Which blocks can be deleted and enter no stage."""
+    return lesion.deletable(arch) & ~lesion.is_entry(arch)
+
+
 def _sweep(run: Run, more: np.ndarray, progress: Progress) -> tuple[Singles, np.ndarray]:
     """Every single deletion of a run, and which examples are right after each of `more` lesions."""
     arch = run.network.arch
@@ -121,8 +142,9 @@ def _sweep(run: Run, more: np.ndarray, progress: Progress) -> tuple[Singles, np.
     intact, right = lesion.sweep(run.network, run.variables, run.chunks('test'), deleted, progress=progress)
     numbers = np.flatnonzero(lesion.deletable(arch))
     singles = Singles(
+        block=arch.block,
+        shortcut=arch.shortcut,
         depth=arch.depth,
-        plain=arch.shortcut == 'none',
         blocks=numbers + 1,
         entry=lesion.is_entry(arch)[numbers],
         intact=intact,
@@ -238,7 +260,9 @@ def _many_claims(measured: Measurement) -> list[Claim]:
     shared = _shared(measured, 'section 4.2', 'lesion_many_deletions') | {'n': f'{draws} draws'}
 
     def grows(chosen: np.ndarray) -> float:
-        return stats.spearmanr(measured.counts, np.median(measured.without_entry[:, chosen], axis=1)).statistic
+        medians = np.median(measured.without_entry[:, chosen], axis=1)
+        # A constant has no ranks: it does not grow.
+        return stats.spearmanr(measured.counts, medians).statistic if np.ptp(medians) else 0.0
 
     made = [
         Claim(

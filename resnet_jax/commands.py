@@ -1,6 +1,7 @@
 """What each command does: the command line's side of the library."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from resnet_jax import config as configuration
 from resnet_jax import spec
 from resnet_jax.errors import UserError
 
-console = Console(soft_wrap=True, highlight=False)
+# Where there is no terminal a table keeps its lines whole, up to this width.
+console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def train(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
@@ -106,14 +108,18 @@ def data(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         console.print(f'{arguments.dataset} is in {path}')
         return
     table = Table('dataset', 'classes', 'image', 'splits', 'where', box=None)
+    missing = []
     for name, (shape, classes, _) in spec.DATASETS.items():
         try:
             found = sources.describe(name, arguments.data_dir)
             splits = ', '.join(f'{split} {count:,}' for split, count in found['splits'].items())
             table.add_row(name, str(classes), 'x'.join(map(str, shape)), splits, str(found['path']))
         except UserError as error:
-            table.add_row(name, str(classes), 'x'.join(map(str, shape)), '-', str(error))
+            table.add_row(name, str(classes), 'x'.join(map(str, shape)), '-', 'not here')
+            missing.append(str(error))
     console.print(table)
+    for line in missing:
+        console.print(line)
 
 
 def _describe_row(table: Table, name: str, arch: spec.Architecture) -> None:

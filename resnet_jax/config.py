@@ -3,6 +3,7 @@
 import ast
 import difflib
 import importlib.util
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def load(file: str) -> ConfigDict:
     found.loader.exec_module(module)
     if not hasattr(module, 'get_config'):
         raise UserError(f'{path} has no function get_config(); configs/default.py shows what it returns')
+    if argument and not inspect.signature(module.get_config).parameters:
+        raise UserError(f'{name} takes no argument, got {argument!r}; leave out what follows the colon')
     return module.get_config(argument) if argument else module.get_config()
 
 
@@ -87,7 +90,7 @@ def _parse(key: str, text: str, present: object) -> object:
         if isinstance(present, float):
             return float(text)
         value = ast.literal_eval(text.capitalize() if text in ('true', 'false') else text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError):
         value = None
     if isinstance(present, tuple) and isinstance(value, int | list):
         value = tuple(value) if isinstance(value, list) else (value,)

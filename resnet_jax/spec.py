@@ -120,9 +120,9 @@ def layers(arch: Architecture) -> Iterator[Layer]:
             yield Layer(f'{name}/bn2', 2 * outputs, 0)
             yield conv(f'{name}/conv2', 3, outputs, outputs)
             if arch.shortcut == 'C' or (arch.shortcut == 'B' and changes):
-                yield conv(f'{name}/conv_proj', 1, inputs, outputs)
+                yield conv(f'{name}/shortcut/conv_proj', 1, inputs, outputs)
                 if arch.block == 'basic':
-                    yield Layer(f'{name}/bn_proj', 2 * outputs, 0)
+                    yield Layer(f'{name}/shortcut/bn_proj', 2 * outputs, 0)
             inputs, index = outputs, index + 1
     if arch.block == 'preact':
         yield Layer('head/bn', 2 * inputs, 0)
@@ -169,6 +169,9 @@ def validate(config: ConfigDict) -> None:
     flat = flatten(config)
     for key, choices in CHOICES.items():
         _check(flat[key] in choices, key, flat[key], f'be one of {", ".join(choices)}')
+    for key in ('network.widths', 'train.schedule.boundaries', 'run.snapshots'):
+        _check(all(type(each) is int and each >= 0 for each in flat[key]), key, flat[key],
+               'hold whole numbers of at least 0')  # fmt: skip
     _validate_network(config)
     for key in ('train.schedule.learning_rate', 'train.schedule.factor'):
         _check(math.isfinite(flat[key]) and flat[key] > 0, key, flat[key], 'be a positive finite number')
@@ -181,9 +184,14 @@ def validate(config: ConfigDict) -> None:
         _check(flat[key] >= 1, key, flat[key], 'be at least 1')
     for key in ('seed', 'data.selection', 'data.shift', 'run.eval_every', 'train.schedule.warmup_steps'):
         _check(flat[key] >= 0, key, flat[key], 'be at least 0')
+    # Of a larger seed, JAX would take the last 32 bits alone.
+    _check(config.seed < 2**32, 'seed', config.seed, 'be below 2**32')
     boundaries = list(config.train.schedule.boundaries)
     _check(boundaries == sorted(set(boundaries)), 'train.schedule.boundaries', boundaries, 'rise from step to step')
-    examples = DATASETS[config.data.dataset][2] - config.data.selection
+    total = DATASETS[config.data.dataset][2]
+    _check(config.data.selection < total, 'data.selection', config.data.selection,
+           f'be below the {total} training examples')  # fmt: skip
+    examples = total - config.data.selection
     _check(config.train.batch_size <= examples, 'train.batch_size', config.train.batch_size,
            f'be at most the {examples} training examples')  # fmt: skip
 

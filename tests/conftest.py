@@ -9,8 +9,8 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 from jaxtyping import install_import_hook
 
-# Before anything imports resnet_jax.
-install_import_hook('resnet_jax', 'beartype.beartype')
+# The packages whose types have shapes, before anything imports them.
+install_import_hook([f'resnet_jax.{name}' for name in ('analysis', 'data', 'models', 'train')], 'beartype.beartype')
 
 import jax
 import jax.numpy as jnp

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int32, UInt8
+from jaxtyping import Array, Int, Int32, Integer, UInt8
 
 
 class Examples(NamedTuple):
@@ -22,7 +22,7 @@ def place(images: np.ndarray, labels: np.ndarray, sharding: jax.sharding.Shardin
 
 
 @partial(jax.jit, static_argnames='examples')
-def order(seed: Int[Array, ''], epoch: Int[Array, ''], *, examples: int) -> Int32[Array, ' n']:
+def order(seed: Integer[Array, ''], epoch: Int[Array, ''], *, examples: int) -> Int32[Array, ' n']:
     """The order of an epoch: a permutation that depends on nothing but seed, epoch and number of examples."""
     key = jax.random.fold_in(jax.random.key(seed), epoch)
     return jax.random.permutation(key, examples)

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -98,7 +98,7 @@ def _is_whole(path: Path) -> bool:
     return (path / '_CHECKPOINT_METADATA').is_file() and (path / 'default' / '_METADATA').is_file()
 
 
-def _flat(state: object) -> dict[str, jax.Array]:
+def _flat(state: object) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
 

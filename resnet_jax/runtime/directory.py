@@ -95,20 +95,8 @@ def read_metrics(run_dir: Path) -> list[dict]:
 
 
 def append_metrics(run_dir: Path, record: dict) -> None:
-    """Adds a record.
-
-    Raises:
-      UserError: the disk is full or fails; what was recorded and saved before stays.
-    """
-    path = run_dir / 'metrics.jsonl'
-    try:
-        with path.open('a') as file:
-            file.write(json.dumps(record) + '\n')
-    except OSError as error:
-        raise UserError(
-            f'step {record["step"]} could not be recorded in {path} ({error.strerror}): free some space and start '
-            'again to resume'
-        ) from None
+    with (run_dir / 'metrics.jsonl').open('a') as file:
+        file.write(json.dumps(record) + '\n')
 
 
 def keep_metrics_until(run_dir: Path, step: int) -> list[dict]:

@@ -99,24 +99,25 @@ class Recorder:
         directory.write_environment(run_dir, environment())
         kept = directory.keep_metrics_until(run_dir, step)
         self.recorded = {(record['kind'], record['step']) for record in kept}
-        self.run_dir, self.watch, self._board = run_dir, watch, None
+        self.run_dir, self.watch, self._events = run_dir, watch, None
         if tensorboard:
-            from tensorboardX import SummaryWriter
+            from resnet_jax.train.tensorboard import EventFile
 
-            self._board = SummaryWriter(str(run_dir / 'tensorboard'), purge_step=step)
+            self._events = EventFile(run_dir / 'tensorboard', step)
 
     def __call__(self, kind: str, step: int, **values: float | int) -> None:
         record = {'kind': kind, 'step': step, **values}
         self.recorded.add((kind, step))
-        directory.append_metrics(self.run_dir, record)
-        if self._board:
-            for name, value in values.items():
-                self._board.add_scalar(f'{kind}/{name}', value, step)
+        try:
+            directory.append_metrics(self.run_dir, record)
+            if self._events:
+                self._events.add(kind, step, values)
+        except OSError as error:
+            raise UserError(
+                f'step {step} could not be recorded in {self.run_dir} ({error.strerror}): free some space and start '
+                'again to resume'
+            ) from None
         self.watch(record)
-
-    def close(self) -> None:
-        if self._board:
-            self._board.close()
 
 
 def _run(
@@ -134,40 +135,37 @@ def _run(
     rate, clock = learning_rate(config.train.schedule), Clock()
     step, epoch = int(state.step), -1
     permutation = jnp.zeros(0, jnp.int32)  # of the epoch; there is none yet
-    try:
-        while True:
-            if _due(step, config.run.eval_every, config.run.steps) and ('test', step) not in recorder.recorded:
-                result = evaluate(
-                    network, state.variables, splits.test, splits.normalization, batch=config.run.eval_batch
-                )
-                _record_test(recorder, step, result)
-                clock.pause()
-            if _due(step, config.run.save_every, config.run.steps) or step in config.run.snapshots:
-                checkpoints.save(step, state)
-                clock.pause()
-            if step >= config.run.steps:
-                return
-            if stop:
-                checkpoints.save(step, state)
-                raise Stopped(f'stopped by {stop.reason} at step {step:,}, saved; the same command goes on from there')
-            if epoch != step // epoch_steps:
-                epoch = step // epoch_steps
-                permutation = resident.order(config.seed, epoch, examples=len(splits.train.labels))
-            until = min(_next_event(config.run, step), (epoch + 1) * epoch_steps, step + clock.steps_a_call())
-            state = steps(state, splits.train, splits.normalization, permutation, jnp.asarray(until, jnp.int32))
-            done = int(state.step) - step
-            clock.count(done)
-            step += done
-            if not _finite(state):
-                raise _diverged(step, checkpoints)
-            if _due(step, config.run.log_every, config.run.steps):
-                state = _record_train(
-                    recorder, state, epoch=step / epoch_steps, learning_rate=float(rate(step - 1)), clock=clock,
-                    batch=config.train.batch_size,
-                )  # fmt: skip
-            recorder.watch({'kind': 'progress', 'step': step, 'rate': clock.rate})
-    finally:
-        recorder.close()
+    while True:
+        if _due(step, config.run.eval_every, config.run.steps) and ('test', step) not in recorder.recorded:
+            result = evaluate(
+                network, state.variables, splits.test, splits.normalization, batch=config.run.eval_batch
+            )
+            _record_test(recorder, step, result)
+            clock.pause()
+        if _due(step, config.run.save_every, config.run.steps) or step in config.run.snapshots:
+            checkpoints.save(step, state)
+            clock.pause()
+        if step >= config.run.steps:
+            return
+        if stop:
+            checkpoints.save(step, state)
+            raise Stopped(f'stopped by {stop.reason} at step {step:,}, saved; the same command goes on from there')
+        if epoch != step // epoch_steps:
+            epoch = step // epoch_steps
+            permutation = resident.order(jnp.uint32(config.seed), jnp.int32(epoch), examples=len(splits.train.labels))
+        until = min(_next_event(config.run, step), (epoch + 1) * epoch_steps, step + clock.steps_a_call())
+        state = steps(state, splits.train, splits.normalization, permutation, jnp.asarray(until, jnp.int32))
+        done = int(state.step) - step
+        clock.count(done)
+        step += done
+        if not _finite(state):
+            raise _diverged(step, checkpoints)
+        if _due(step, config.run.log_every, config.run.steps):
+            state = _record_train(
+                recorder, state, epoch=step / epoch_steps, learning_rate=float(rate(step - 1)), clock=clock,
+                batch=config.train.batch_size,
+            )  # fmt: skip
+        recorder.watch({'kind': 'progress', 'step': step, 'rate': clock.rate})
 
 
 def _due(step: int, every: int, last: int) -> bool:

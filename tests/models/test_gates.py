@@ -131,14 +131,13 @@ ARCHITECTURES = [
     {'block': 'preact', 'shortcut': 'B'},
     {'block': 'basic', 'shortcut': 'none'},
 ]
-names = pytest.mark.parametrize('fields', ARCHITECTURES, ids=lambda fields: ' '.join(fields.values()))
 
 
 def images(count, dtype='float64'):
     return jnp.asarray(np.random.default_rng(2).normal(size=(count, 8, 8, 1)), dtype)
 
 
-@names
+@pytest.mark.parametrize('fields', ARCHITECTURES, ids=lambda fields: ' '.join(fields.values()))
 def test_without_gates_none_are_compiled(make_network, fields):
     network, variables = make_network('float32', **fields)
     x = images(2, 'float32')
@@ -162,7 +161,7 @@ def selects(text):
     return len(re.findall(r'stablehlo\.select.*tensor<2x\d+x\d+x\d+xf32>', text))
 
 
-@names
+@pytest.mark.parametrize('fields', ARCHITECTURES[1::2], ids=['preact A', 'plain'])
 @pytest.mark.usefixtures('float64')
 def test_intact_gates_change_nothing_and_gates_an_example_are_one_lesion_at_a_time(make_network, fields):
     network, variables = make_network(**fields)

@@ -152,7 +152,7 @@ def initialised(arch):
     variables = jax.eval_shape(ResNet(arch).init_variables, jax.random.key(0))
     counts = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables['params']):
-        names = [key.key for key in path[:-1] if key.key != 'shortcut']
+        names = [key.key for key in path[:-1]]
         if names[0].startswith('stage'):
             stage, part, *rest = names
             positions = [1] if part == 'entry' else range(2, leaf.shape[0] + 2)
@@ -164,16 +164,37 @@ def initialised(arch):
     return counts
 
 
-def test_scan_unroll_changes_no_layout_no_initialisation_and_no_value(make_network):
+@pytest.mark.parametrize('unroll', [2, 3])
+def test_scan_unroll_changes_no_layout_and_no_value(make_network, unroll):
+    fields = {'stage_blocks': (4, 1, 1)}
     x = images(2).astype(jnp.float32)
-    kept = {}
-    for unroll in (1, 2, 3):
-        network, variables = make_network('float32', scan_unroll=unroll, stage_blocks=(4, 1, 1))
-        logits = jax.jit(lambda v, network=network: network.apply(v, x, train=False))(variables)
-        kept[unroll] = variables, logits, network.init_variables(jax.random.key(0))
-    for unroll in (2, 3):
-        for ours, theirs in zip(kept[unroll], kept[1], strict=True):
-            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5), ours, theirs)
+    found = []
+    for network, variables in (make_network('float32', **fields), make_network('float32', unroll, **fields)):
+        logits = jax.jit(lambda variables, network=network: network.apply(variables, x, train=False))(variables)
+        fresh = jax.eval_shape(network.init_variables, jax.random.key(0))
+        found.append((logits, jax.tree.map(jnp.shape, variables), jax.tree.map(jnp.shape, fresh)))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5, atol=1e-5)
+    assert found[1][1:] == found[0][1:]
+
+
+def test_scan_unroll_changes_no_initialisation(make_arch):
+    arch = make_arch(stage_blocks=(4, 1, 1))
+    one, three = (jax.jit(ResNet(arch, unroll).init_variables)(jax.random.key(0)) for unroll in (1, 3))
+    jax.tree.map(np.testing.assert_array_equal, one, three)
+
+
+@networks
+def test_logits_have_the_dtype_of_the_images_and_statistics_are_float32(make_arch, fields):
+    network = ResNet(make_arch(**fields))
+    variables = jax.eval_shape(lambda: network.init_variables(jax.random.key(0), jnp.bfloat16))
+
+    def apply(variables, x, gates):
+        return network.apply(variables, x, gates, train=True, mutable=['batch_stats'])
+
+    x = jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.bfloat16)
+    logits, updates = jax.eval_shape(apply, variables, x, network.intact_gates())
+    assert logits.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype('float32')}
 
 
 def test_initialisation_is_he_et_al_s_of_each_block_its_own_and_repeats(make_arch):

@@ -1,0 +1,97 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resnet_jax.models.gates import Gates
+from resnet_jax.models.suffix import block_inputs, enter_body, enter_stage
+
+NETWORKS = [
+    {'block': 'basic', 'shortcut': 'A', 'stage_blocks': (3, 2, 2)},
+    {'block': 'preact', 'shortcut': 'B', 'stage_blocks': (2, 1, 4)},  # a stage without a body
+    {'block': 'basic', 'shortcut': 'none', 'stage_blocks': (1, 3, 1)},
+]
+networks = pytest.mark.parametrize('fields', NETWORKS, ids=lambda f: f'{f["block"]} {f["shortcut"]}')
+
+
+def images(count):
+    return jnp.asarray(np.random.default_rng(4).normal(size=(count, 8, 8, 1)))
+
+
+@functools.cache
+def programs(network):
+    """The whole network, and its suffixes by stage."""
+    apply = jax.jit(functools.partial(network.apply, train=False))
+    entries = [jax.jit(functools.partial(_entry, network, stage)) for stage in range(3)]
+    bodies = [jax.jit(functools.partial(_body, network, stage)) for stage in range(3)]
+    return apply, entries, bodies
+
+
+def _entry(network, stage, variables, x, gates):
+    return enter_stage(network, variables, stage, x, gates)
+
+
+def _body(network, stage, variables, x, start, gates):
+    return enter_body(network, variables, stage, x, start, gates)
+
+
+def random_gates(arch, start, *examples):
+    """Intact before block `start`, anything from there on."""
+    shape = (arch.blocks, *examples)
+    gates = np.random.default_rng(start).uniform(size=(2, *shape))
+    gates[0, :start], gates[1, :start] = 0 if arch.shortcut == 'none' else 1, 1
+    return Gates(*map(jnp.asarray, gates), jnp.ones(shape), jnp.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ('fields', 'examples'),
+    [*((fields, ()) for fields in NETWORKS), (NETWORKS[1], (3,))],
+    ids=['basic A', 'preact B', 'plain', 'preact B, each example its own gates'],
+)
+@pytest.mark.usefixtures('float64')
+def test_entering_at_any_block_gives_the_whole_networks_logits(make_network, fields, examples):
+    network, variables = make_network(**fields)
+    arch, x = network.arch, images(3)
+    apply, entries, bodies = programs(network)
+    logits, inputs = jax.jit(functools.partial(block_inputs, network))(variables, x)
+    np.testing.assert_allclose(logits, apply(variables, x), rtol=1e-12)
+    for start in range(arch.blocks):
+        gates = random_gates(arch, start, *examples)
+        stage = max(number for number, first in enumerate(arch.entry_blocks) if first <= start)
+        position = start - arch.entry_blocks[stage]
+        if position == 0:
+            entered = entries[stage](variables, inputs[stage]['entry'], gates)
+        else:
+            entered = bodies[stage](variables, inputs[stage]['body'][position - 1], start, gates)
+        np.testing.assert_allclose(entered, apply(variables, x, gates), rtol=1e-12)
+        assert np.abs(entered - logits).max() > 1e-3
+
+
+@networks
+@pytest.mark.usefixtures('float64')
+def test_block_inputs_are_what_the_blocks_are_given(make_network, reference, fields):
+    network, variables = make_network(**fields)
+    x = images(2)
+    _, inputs = jax.jit(functools.partial(block_inputs, network))(variables, x)
+    second, seen = reference(network.arch, variables), []
+    block = second.block
+    second.block = lambda x, *rest: (seen.append(x), block(x, *rest))[1]
+    second(x)
+    for stage, blocks in enumerate(network.arch.stage_blocks):
+        first = network.arch.entry_blocks[stage]
+        assert set(inputs[stage]) == ({'entry', 'body'} if blocks > 1 else {'entry'})
+        np.testing.assert_allclose(inputs[stage]['entry'], seen[first], rtol=1e-11, atol=1e-13)
+        if blocks > 1:
+            assert inputs[stage]['body'].shape == (blocks - 1, *seen[first + 1].shape)
+            np.testing.assert_allclose(inputs[stage]['body'], seen[first + 1 : first + blocks], rtol=1e-11, atol=1e-13)
+
+
+def test_one_program_serves_every_block_of_a_body(tiny):
+    network, variables = tiny
+    *_, bodies = programs(network)
+    x = jnp.ones((2, 2, 2, 16), jnp.float32)
+    for start in (7, 8):
+        bodies[2](variables, x, start, network.intact_gates())
+    assert bodies[2]._cache_size() == 1

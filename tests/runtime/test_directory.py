@@ -1,0 +1,131 @@
+"""A run's directory: whose it is, one process at a time, and records that survive a crash."""
+
+import json
+
+import pytest
+
+from configs import digits
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+from resnet_jax.runtime import directory
+
+
+@pytest.fixture
+def config():
+    return digits.get_config()
+
+
+def refused(action, *arguments):
+    with pytest.raises(UserError) as error:
+        action(*arguments)
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+def hold(run_dir):
+    with directory.held(run_dir):
+        pass
+
+
+# Whose it is
+
+
+def test_a_config_comes_back_as_it_was_tuples_and_all(config, tmp_path):
+    assert directory.create(tmp_path / 'deep' / 'run', config) is False
+    assert directory.read_config(tmp_path / 'deep' / 'run').to_dict() == config.to_dict()
+
+
+def test_the_same_run_has_begun_before_and_how_it_is_carried_out_may_change(config, tmp_path):
+    assert directory.has_begun(tmp_path, config) is False
+    directory.create(tmp_path, config)
+    config.run.steps, config.data.data_dir = 7, 'elsewhere'
+    assert directory.has_begun(tmp_path, config) and directory.create(tmp_path, config)
+    assert directory.read_config(tmp_path).run.steps == 7
+
+
+@pytest.mark.parametrize('ask', [directory.create, directory.has_begun])
+def test_another_runs_directory_is_refused_and_left_as_it_is(config, tmp_path, ask):
+    directory.create(tmp_path, config)
+    before = (tmp_path / 'config.json').read_bytes()
+    config.train.batch_size, config.seed, config.run.steps = 64, 5, 9
+    message = refused(ask, tmp_path, config)
+    assert 'holds another run: its seed is 0, here 5; give another directory' in message
+    assert (tmp_path / 'config.json').read_bytes() == before
+
+
+def test_the_identity_written_down_is_that_of_the_config(config, tmp_path):
+    directory.create(tmp_path, config)
+    assert json.loads((tmp_path / 'config.json').read_text())['identity'] == spec.identity(config)
+
+
+def test_what_is_no_runs_directory_is_refused(config, tmp_path):
+    assert f'{tmp_path} holds no run' in refused(directory.read_config, tmp_path)
+    (tmp_path / 'config.json').write_text('{"schema": 1, "conf')
+    assert 'config.json cannot be read' in refused(directory.read_config, tmp_path)
+    assert 'config.json cannot be read' in refused(directory.create, tmp_path, config)
+    (tmp_path / 'config.json').write_text('{"schema": 2}')
+    assert 'is not of schema 1' in refused(directory.read_config, tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_is_refused(config, tmp_path):
+    (tmp_path / 'file').write_text('')
+    for run_dir in (tmp_path / 'file', tmp_path / 'file' / 'run'):
+        for ask in (lambda path: directory.create(path, config), hold):
+            assert f'cannot write to {run_dir}' in refused(ask, run_dir)
+
+
+# One process at a time
+
+
+def test_a_directory_is_held_by_one_and_free_again_afterwards(tmp_path):
+    with directory.held(tmp_path / 'run'):
+        assert 'another process works on' in refused(hold, tmp_path / 'run')
+        hold(tmp_path / 'other')
+    hold(tmp_path / 'run')
+
+
+def test_a_directory_is_free_again_after_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), directory.held(tmp_path):
+        raise ZeroDivisionError
+    hold(tmp_path)
+
+
+# Records
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    for step in (5, 6, 10):
+        directory.append_metrics(tmp_path, {'kind': 'train', 'step': step, 'loss': 1 / step})
+    return tmp_path
+
+
+def steps(run_dir):
+    return [record['step'] for record in directory.read_metrics(run_dir)]
+
+
+def test_records_come_back_as_they_were_in_their_order(recorded, tmp_path_factory):
+    assert directory.read_metrics(recorded)[1] == {'kind': 'train', 'step': 6, 'loss': 1 / 6}
+    assert steps(recorded) == [5, 6, 10]
+    assert directory.read_metrics(tmp_path_factory.mktemp('none')) == []
+
+
+@pytest.mark.parametrize('broken', ['{"kind": "tr', '{"kind": "train", "step": 11}'])
+def test_a_line_cut_off_by_a_crash_is_left_out_and_gone_when_the_run_goes_on(recorded, broken):
+    with (recorded / 'metrics.jsonl').open('a') as file:
+        file.write(broken)
+    assert steps(recorded) == [5, 6, 10]
+    directory.keep_metrics_until(recorded, 6)
+    directory.append_metrics(recorded, {'kind': 'train', 'step': 7})
+    assert steps(recorded) == [5, 6, 7]
+    assert [json.loads(line)['step'] for line in (recorded / 'metrics.jsonl').read_text().splitlines()] == [5, 6, 7]
+
+
+def test_records_of_steps_that_will_be_done_again_are_dropped(recorded):
+    assert [record['step'] for record in directory.keep_metrics_until(recorded, 6)] == [5, 6] == steps(recorded)
+
+
+def test_an_environment_comes_back_and_is_empty_where_nothing_has_begun(tmp_path):
+    assert directory.read_environment(tmp_path) == {}
+    directory.write_environment(tmp_path, {'jax': '0.10.2', 'devices': 4})
+    assert directory.read_environment(tmp_path) == {'schema': 1, 'jax': '0.10.2', 'devices': 4}

@@ -1,0 +1,35 @@
+"""The first signal asks, the second ends."""
+
+import os
+import signal
+
+import pytest
+
+from resnet_jax.runtime.signals import stop_request
+
+NUMBERS = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.mark.parametrize('number', NUMBERS)
+def test_a_signal_asks_to_stop_and_says_which_it_was(number):
+    with stop_request() as stop:
+        assert not stop
+        os.kill(os.getpid(), number)
+        assert stop and stop.reason == number.name
+
+
+@pytest.mark.parametrize('first', NUMBERS)
+def test_a_second_ctrl_c_ends_at_once(first):
+    with pytest.raises(KeyboardInterrupt), stop_request():
+        os.kill(os.getpid(), first)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail('went on after the second signal')
+
+
+@pytest.mark.parametrize('signals', [[], [signal.SIGINT]], ids=['none', 'one'])
+def test_afterwards_signals_act_as_before(signals):
+    before = [signal.getsignal(number) for number in NUMBERS]
+    with stop_request():
+        for number in signals:
+            os.kill(os.getpid(), number)
+    assert [signal.getsignal(number) for number in NUMBERS] == before

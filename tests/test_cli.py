@@ -1,0 +1,244 @@
+"""The command line: what it says when something is wrong, how fast, and what its help names."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from resnet_jax import cli, spec
+from resnet_jax import config as configuration
+from resnet_jax.runtime import directory
+from resnet_jax.runtime.checkpoint import Checkpoints
+
+ROOT = Path(__file__).parents[1]
+TINY = ROOT / 'tests' / 'tiny.py'
+
+
+def call(*arguments):
+    """The command in this process."""
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = cli.main([str(argument) for argument in arguments])
+    return SimpleNamespace(code=code, out=out.getvalue(), error=error.getvalue())
+
+
+def process(*arguments, **environment):
+    """The command in a process of its own, and how long it took."""
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, '-m', 'resnet_jax.cli', *map(str, arguments)], cwd=ROOT, env=os.environ | environment,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    return SimpleNamespace(
+        code=done.returncode, out=done.stdout, error=done.stderr, seconds=time.perf_counter() - begin
+    )
+
+
+def one_line(done):
+    """The message of a command that refused what was asked."""
+    assert done.code == 2, done
+    assert done.error.startswith('resnet-jax: ') and done.error.count('\n') == 1 and done.error.endswith('\n'), done
+    assert 'Traceback' not in done.error + done.out
+    return done.error
+
+
+def train(run_dir, *overrides):
+    return 'train', '--config', TINY, '--run', run_dir, *overrides
+
+
+# Training that cannot be
+
+MISTAKES = {
+    'unknown key': (['--config.train.batchsize=64'], 'no setting is called config.train.batchsize',
+                    'the nearest is config.train.batch_size'),
+    'depth': (['--config.network.depth=21'], 'network.depth is 21', '20 and 26'),
+    'negative rate': (['--config.train.schedule.learning_rate=-0.1'], 'train.schedule.learning_rate is -0.1',
+                      'positive finite number'),
+    'rate that is no number': (['--config.train.schedule.learning_rate=nan'], 'learning_rate is nan', 'finite'),
+    'unknown dataset': (['--config.data.dataset=mnist'], "data.dataset is 'mnist'", 'digits, cifar10, cifar100'),
+    'dataset that is not there': (['--config.data.dataset=cifar10', '--config.data.data_dir=/nowhere'], '/nowhere',
+                                  'data prepare cifar10'),
+    'experiment': (['--then', 'lesions'], "no experiment 'lesions'", 'there are lesion'),
+    'flag': (['--steps=5'], 'unknown argument --steps', '--config.KEY=VALUE'),
+    'batch larger than the data': (['--config.train.batch_size=2000'], 'train.batch_size is 2000', '1438'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(('overrides', 'received', 'advice'), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_with_what_was_given_and_what_to_do(tmp_path, overrides, received, advice):
+    message = one_line(call(*train(tmp_path / 'run', *overrides)))
+    assert received in message and advice in message
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('name', ['unknown key', 'dataset that is not there', 'experiment'])
+def test_a_mistake_is_said_before_anything_heavy_is_imported(tmp_path, name):
+    done = process(*train(tmp_path / 'run', *MISTAKES[name][0]))
+    assert MISTAKES[name][1] in one_line(done)
+    assert done.seconds < 4  # it is to take less than 2 on a quiet machine; it takes a quarter of one
+
+
+def test_an_unknown_config_file_is_refused_with_those_there_are(tmp_path):
+    message = one_line(call('train', '--config', 'configs/cifar.py', '--run', tmp_path / 'run'))
+    assert 'no config file configs/cifar.py' in message and 'configs/cifar10.py' in message
+
+
+@pytest.mark.parametrize('inside', [False, True], ids=['a file', 'under a file'])
+def test_a_run_directory_that_cannot_be_written_is_refused(tmp_path, inside):
+    (tmp_path / 'file').write_text('kept')
+    run_dir = tmp_path / 'file' / 'run' if inside else tmp_path / 'file'
+    message = one_line(call(*train(run_dir)))
+    assert f'cannot write to {run_dir}' in message and '--run' in message
+    assert (tmp_path / 'file').read_text() == 'kept'
+
+
+def test_a_directory_that_holds_another_run_is_refused_and_left_as_it_is(tmp_path):
+    config = configuration.load(str(TINY))
+    directory.create(tmp_path, config)
+    before = (tmp_path / 'config.json').read_bytes()
+    message = one_line(call(*train(tmp_path, '--config.train.batch_size=64', '--config.run.steps=7')))
+    assert 'holds another run: its train.batch_size is 128, here 64' in message
+    assert (tmp_path / 'config.json').read_bytes() == before
+
+
+def test_a_directory_that_a_process_holds_is_refused_and_left_as_it_is(tmp_path):
+    directory.create(tmp_path, configuration.load(str(TINY)))
+    before = (tmp_path / 'config.json').read_bytes()
+    with directory.held(tmp_path):
+        assert 'another process works on' in one_line(call(*train(tmp_path, '--config.run.steps=7')))
+    assert (tmp_path / 'config.json').read_bytes() == before
+
+
+def test_a_batch_that_does_not_divide_by_the_devices_is_refused_and_the_advice_works(tmp_path):
+    """With three devices in place of one; nothing is left that would refuse the batch size it advises."""
+    done = process(*train(tmp_path / 'run'), XLA_FLAGS='--xla_force_host_platform_device_count=3')
+    message = one_line(done)
+    assert 'train.batch_size is 128; it must divide by the 3 devices: use 126' in message
+    config = configuration.load(str(TINY))
+    config.train.batch_size = 126
+    assert directory.has_begun(tmp_path / 'run', config) is False
+
+
+# Runs that are not there
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """The directory of a plain network, with a checkpoint of nothing that belongs to it."""
+    directory.create(tmp_path, configuration.load(f'{TINY}:plain14'))
+    Checkpoints(tmp_path).save(3, {'other': np.zeros(2, np.float32)})
+    return tmp_path
+
+
+@pytest.mark.parametrize('command', ['evaluate', 'report', 'experiment lesion', 'train'])
+def test_a_run_that_is_not_there_is_one_line(tmp_path, command):
+    message = one_line(call(*command.split(), '--run', tmp_path / 'none'))
+    assert str(tmp_path / 'none') in message and 'resnet-jax train' in message
+
+
+def test_a_run_without_a_checkpoint_is_one_line(tmp_path):
+    directory.create(tmp_path, configuration.load(str(TINY)))
+    for command in (['evaluate'], ['experiment', 'lesion']):
+        assert 'has no checkpoint (it has: none)' in one_line(call(*command, '--run', tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['--step', 5], 'has no checkpoint of step 5 (it has: 3)'),
+        (['--delete', '9'], 'block 9 does not exist; this network has blocks 1 to 6'),
+        (['--delete', '0'], 'block 0 does not exist'),
+        (['--delete', '3'], 'block 3 cannot be deleted: it changes the shape and has no shortcut'),
+        (['--delete', 'two'], "--delete takes block numbers with commas between, as 3,7; got 'two'"),
+        ([], 'is of another network'),
+        (['--steps'], 'evaluate does not take --steps'),
+    ],
+    ids=['step', 'no such block', 'block 0', 'entry block of a plain network', 'no number', 'network', 'flag'],
+)
+def test_an_evaluation_that_cannot_be_is_one_line(plain, arguments, said):
+    assert said in one_line(call('evaluate', '--run', plain, *arguments))
+
+
+def test_an_unknown_experiment_is_one_line_with_those_there_are(plain):
+    assert "there is no experiment 'lesions'; there are lesion" in one_line(
+        call('experiment', 'lesions', '--run', plain)
+    )
+
+
+# Help
+
+OPTIONS = {
+    '': ['train', 'evaluate', 'experiment', 'report', 'describe', 'data', 'exit codes'],
+    'train': ['--run', '--config', '--config.KEY=VALUE', '--then'],
+    'evaluate': ['--run', '--split', '--step', '--delete'],
+    'experiment': ['--run', '--tier', 'NAME'],
+    'report': ['--run'],
+    'describe': ['--config'],
+    'data': ['list', 'prepare'],
+    'data list': ['--data-dir'],
+    'data prepare': ['DATASET', '--archive', '--data-dir'],
+}
+
+
+@pytest.mark.parametrize('command', OPTIONS)
+def test_the_help_of_every_command_names_its_options(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command.split(), '--help'])
+    shown = capsys.readouterr()
+    assert ended.value.code == 0 and not shown.err
+    assert all(option in shown.out for option in OPTIONS[command])
+
+
+def test_no_command_is_without_a_test_of_its_help():
+    subparsers = next(action for action in cli.parser()._actions if action.dest == 'command')
+    assert set(subparsers.choices or ()) == {command.split()[0] for command in OPTIONS if command}
+
+
+def test_help_takes_no_second_and_imports_neither_jax_nor_the_datasets():
+    script = """
+import sys
+from resnet_jax.cli import main
+try:
+    main(['--help'])
+finally:
+    print(sorted({'jax', 'flax', 'numpy', 'tensorflow_datasets', 'sklearn', 'matplotlib'} & sys.modules.keys()))
+"""
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True)
+    assert time.perf_counter() - begin < 1
+    assert (done.returncode, done.stderr, done.stdout.splitlines()[-1]) == (0, '', '[]')
+
+
+def test_an_unknown_command_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(['trian'])
+    assert ended.value.code == 2 and "invalid choice: 'trian'" in capsys.readouterr().err
+
+
+# What needs no run
+
+
+def test_describe_names_every_network_with_its_parameters():
+    shown = call('describe')
+    assert shown.code == 0
+    row = next(line for line in shown.out.splitlines() if line.split()[:1] == ['resnet20'])
+    assert '272,474' in row  # He et al. 2015, table 6: 0.27M
+
+
+def test_describe_describes_one_config():
+    config = configuration.load(str(TINY))
+    shown = call('describe', '--config', TINY)
+    assert shown.code == 0 and f'{spec.parameters(spec.architecture(config)):,}' in shown.out
+
+
+def test_the_list_of_datasets_says_what_is_here_and_how_to_get_what_is_not(tmp_path):
+    shown = call('data', 'list', '--data-dir', tmp_path)
+    assert shown.code == 0
+    assert 'train 1,438, test 359' in shown.out and 'data prepare cifar10' in shown.out

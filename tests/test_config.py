@@ -1,0 +1,274 @@
+"""From the command line to a validated config, and the recipes to the letter."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import default, digits
+from resnet_jax import config as configuration
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+from resnet_jax.models import zoo
+
+ROOT = Path(__file__).parents[1]
+
+# Every config file with the arguments that it documents.
+ARGUMENTS = {
+    'default': [],
+    'digits': ['preact_resnet110', 'plain20', *zoo.NAMES],
+    'cifar10': ['veit2016', 'preact_resnet164', *zoo.NAMES],
+}
+FILES = [
+    f'configs/{name}.py{argument}'
+    for name, arguments in ARGUMENTS.items()
+    for argument in ('', *(f':{argument}' for argument in arguments))
+]
+
+
+def read(*arguments):
+    config = configuration.from_arguments(arguments)
+    assert config is not None
+    return config
+
+
+def refused(*arguments):
+    with pytest.raises(UserError) as error:
+        configuration.from_arguments(arguments)
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+def test_every_config_file_is_tested():
+    assert {path.stem for path in (ROOT / 'configs').glob('[!_]*.py')} == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize('file', FILES)
+def test_every_config_file_is_valid_with_every_argument_and_has_every_key(file):
+    config = read('--config', file)
+    assert config.is_locked
+    assert spec.flatten(config).keys() == spec.flatten(default.get_config()).keys()
+    assert spec.parameters(spec.architecture(config)) > 0
+
+
+def test_a_config_is_validated_without_jax():
+    code = f"""
+import sys
+from resnet_jax import config, spec
+for file in {FILES!r}:
+    spec.identity(config.from_arguments(['--config', file]))
+heavy = {{'jax', 'flax', 'optax', 'orbax', 'tensorflow', 'tensorflow_datasets', 'matplotlib'}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    environment = os.environ | {'PYTHONPATH': str(ROOT)}
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# The recipes
+
+
+def test_resnet20_is_the_recipe_of_he_et_al_2015():
+    """arXiv 1512.03385, section 4.2."""
+    assert json.loads(read('--config', 'configs/cifar10.py').to_json()) == {
+        'seed': 0,
+        'network': {
+            'block': 'basic', 'depth': 20, 'widths': [16, 32, 64], 'shortcut': 'A', 'subsample': 'stride',
+            'zero_channels': 'split', 'norm_momentum': 0.9, 'norm_epsilon': 1e-5,
+        },
+        'data': {
+            'dataset': 'cifar10', 'data_dir': '', 'selection': 0, 'normalize': 'pixel_mean', 'shift': 4, 'flip': True,
+        },
+        'train': {
+            'batch_size': 128, 'momentum': 0.9, 'nesterov': False, 'weight_decay': 1e-4, 'decay_norm_and_bias': True,
+            'schedule': {
+                'name': 'steps', 'learning_rate': 0.1, 'boundaries': [32_000, 48_000], 'factor': 0.1,
+                'steps': 64_000, 'warmup': 'none', 'warmup_steps': 0, 'warmup_rate': 0.01,
+            },
+        },
+        'run': {
+            'steps': 64_000, 'log_every': 100, 'eval_every': 2_000, 'eval_batch': 500, 'save_every': 2_000, 'keep': 2,
+            'snapshots': [0], 'scan_unroll': 1, 'tensorboard': True,
+        },
+    }  # fmt: skip
+
+
+def differences(file, base='configs/cifar10.py:resnet20'):
+    """The settings in which a recipe differs from another."""
+    ours, theirs = (spec.flatten(read('--config', each)) for each in (file, base))
+    return {key: value for key, value in ours.items() if value != theirs[key]}
+
+
+WARMED = {'train.schedule.warmup': 'constant', 'train.schedule.warmup_steps': 400}
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'expected'),
+    [
+        ('resnet20', {}),
+        ('resnet32', {'network.depth': 32}),
+        ('resnet44', {'network.depth': 44}),
+        ('resnet56', {'network.depth': 56}),
+        # "0.01 until the training error is below 80 %, about 400 iterations"
+        ('resnet110', {'network.depth': 110, **WARMED}),
+        ('resnet1202', {'network.depth': 1202, **WARMED}),
+        ('plain20', {'network.shortcut': 'none'}),
+        ('plain56', {'network.shortcut': 'none', 'network.depth': 56}),
+        ('plain110', {'network.shortcut': 'none', 'network.depth': 110, **WARMED}),
+        # He et al. 2016, arXiv 1603.05027: always 400 iterations at 0.01.
+        ('preact_resnet20', {'network.block': 'preact', **WARMED}),
+        ('preact_resnet110', {'network.block': 'preact', 'network.depth': 110, **WARMED}),
+        # Veit et al. 2016, arXiv 1605.06431: 164 epochs of 390 steps, the rate divided by 10 after 81 and 122.
+        (
+            'veit2016',
+            {
+                'network.block': 'preact',
+                'network.depth': 110,
+                'data.normalize': 'channel',
+                'train.schedule.boundaries': [31_590, 47_580],
+                'train.schedule.steps': 63_960,
+                'run.steps': 63_960,
+            },
+        ),
+    ],
+)
+def test_the_recipes_of_cifar10_differ_as_the_papers_do(recipe, expected):
+    assert differences(f'configs/cifar10.py:{recipe}') == expected
+
+
+def test_the_digits_are_thirty_epochs_of_a_pre_activation_resnet110():
+    assert differences('configs/digits.py', 'configs/default.py') == {
+        'network.block': 'preact',
+        'network.depth': 110,
+        'data.dataset': 'digits',
+        'data.normalize': 'channel',
+        'data.shift': 1,
+        'data.flip': False,
+        'train.nesterov': True,
+        'train.schedule.name': 'cosine',
+        'train.schedule.steps': 30 * (1438 // 128),
+        'train.schedule.warmup': 'linear',
+        'train.schedule.warmup_steps': 33,
+        'run.steps': 330,
+        'run.log_every': 11,
+        'run.eval_every': 33,
+        'run.eval_batch': 360,
+        'run.save_every': 110,
+    }
+
+
+# Overrides
+
+
+@pytest.mark.parametrize(
+    ('override', 'expected'),
+    [
+        ('seed=7', 7),
+        ('train.batch_size=64', 64),
+        ('train.schedule.learning_rate=0.3', 0.3),
+        ('train.schedule.learning_rate=1', 1.0),
+        ('train.schedule.learning_rate=1e-2', 0.01),
+        ('train.nesterov=true', True),
+        ('train.nesterov=True', True),
+        ('data.flip=false', False),
+        ('data.dataset=digits', 'digits'),
+        ('data.data_dir=/data=x', '/data=x'),
+        ('data.data_dir=', ''),
+        ('network.widths=(8,16,32)', (8, 16, 32)),
+        ('network.widths=8,16,32', (8, 16, 32)),
+        ('network.widths=[8, 16, 32]', (8, 16, 32)),
+        ('train.schedule.boundaries=100', (100,)),
+        ('train.schedule.boundaries=()', ()),
+        ('run.snapshots=(0,500)', (0, 500)),
+    ],
+)
+@pytest.mark.parametrize('separate', [False, True])
+def test_a_setting_is_overridden_by_a_value_of_its_kind(override, expected, separate):
+    key, value = override.split('=', 1)
+    given = [f'--config.{key}', value] if separate else [f'--config.{key}={value}']
+    found = read('--config=configs/default.py', *given)
+    for part in key.split('.'):
+        found = found[part]
+    assert found == expected and type(found) is type(expected)
+
+
+def test_overrides_come_before_validation_and_the_last_one_counts():
+    config = read('--config.network.depth=8', '--config', 'configs/cifar10.py:resnet21', '--config.network.depth=26')
+    assert config.network.depth == 26
+    assert 'the nearest are 20 and 26' in refused('--config', 'configs/cifar10.py:resnet21')
+
+
+def test_without_a_config_there_is_none():
+    assert configuration.from_arguments([]) is None
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['--config.seed=1'], '--config.seed overrides a config file: give one with --config FILE'),
+        (['--config'], '--config needs a value: --config=VALUE'),
+        (['--config', 'configs/default.py', '--config.seed'], '--config.seed needs a value'),
+        (['--config', 'configs/default.py', '--seed=1'], 'unknown argument --seed; a setting is given as'),
+        (['--config', 'configs/default.py', 'seed=1'], 'unknown argument seed'),
+        (['--config', 'configs/cifar.py'], 'no config file configs/cifar.py; there are configs/cifar10.py, configs/default.py'),
+        (['--config', 'configs'], 'there is no config file configs;'),
+        (['--config', 'LICENSE'], 'LICENSE is not a Python file'),
+        (['--config', 'resnet_jax/errors.py'], 'has no function get_config()'),
+        (['--config', 'configs/default.py:resnet20'], "configs/default.py takes no argument, got 'resnet20'"),
+        (['--config', 'configs/cifar10.py:resnet-20'], 'did you mean resnet20?'),
+        (['--config', 'configs/digits.py:resnet21'], 'config.network.depth is 21'),
+    ],
+)  # fmt: skip
+def test_a_mistake_on_the_command_line_is_one_line(arguments, said):
+    assert said in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ('override', 'said'),
+    [
+        ('train.batchsize=64', 'no setting is called config.train.batchsize; the nearest is config.train.batch_size'),
+        ('batch_size=64', 'the nearest is config.train.batch_size'),
+        ('learning_rate=1', 'the nearest is config.train.schedule.learning_rate'),
+        ('network=resnet20', 'no setting is called config.network'),
+        ('xyzzy=1', 'no setting is called config.xyzzy'),
+        ('=1', 'no setting is called config.'),
+        ('train.batch_size=64.0', "config.train.batch_size is a int, as 128 is; got '64.0'"),
+        ('train.batch_size=many', "got 'many'"),
+        ('train.batch_size=', "got ''"),
+        ('train.batch_size=True', "got 'True'"),
+        ('train.batch_size={[]: 1}', "got '{[]: 1}'"),
+        ('train.batch_size=__import__("os").getpid()', 'config.train.batch_size is a int'),
+        ('train.nesterov=1', 'config.train.nesterov is a bool, as False is'),
+        ('train.nesterov=yes', "got 'yes'"),
+        ('train.schedule.learning_rate=fast', "config.train.schedule.learning_rate is a float, as 0.1 is; got 'fast'"),
+        ('train.schedule.learning_rate=nan', 'config.train.schedule.learning_rate is nan'),
+        ('train.schedule.learning_rate=-0.1', 'config.train.schedule.learning_rate is -0.1'),
+        ('train.schedule.learning_rate=1e999', 'config.train.schedule.learning_rate is inf'),
+        ('network.widths=wide', "config.network.widths is a tuple, as (16, 32, 64) is; got 'wide'"),
+        ('network.widths=16', 'config.network.widths is [16]; it must be three numbers'),
+        ('network.widths=16,32,x', "got '16,32,x'"),
+        ('network.widths="a","b","c"', 'it must hold whole numbers'),
+        ('data.dataset=imagenet', "config.data.dataset is 'imagenet'; it must be one of digits, cifar10, cifar100"),
+        ('seed=1.5', 'config.seed is a int'),
+    ],
+)  # fmt: skip
+def test_a_wrong_override_is_one_line_with_what_is_right(override, said):
+    assert said in refused('--config', 'configs/default.py', f'--config.{override}')
+
+
+def test_a_config_file_is_taken_from_anywhere_and_first_from_here(tmp_path, monkeypatch):
+    file = tmp_path / 'mine.py'
+    file.write_text(
+        'from configs import digits\n'
+        'def get_config(seed="3"):\n'
+        '    config = digits.get_config("plain8")\n'
+        '    config.seed = int(seed)\n'
+        '    return config\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    assert read('--config', str(file)).seed == read('--config', 'mine.py').seed == 3
+    assert read('--config', 'mine.py:5').seed == 5
+    assert read('--config', 'configs/digits.py') == digits.get_config().lock()  # of the checkout
