@@ -17,7 +17,7 @@ from resnet_jax.analysis import lesion
 from resnet_jax.models import zoo
 from resnet_jax.models.resnet import ResNet
 
-BATCH = 100
+BATCH = 32
 
 
 def main(name: str, pixels: int) -> None:
@@ -38,7 +38,7 @@ def main(name: str, pixels: int) -> None:
         return np.stack([np.argmax(whole(variables, images, each), -1) == labels for each in gates])
 
     assert (by_suffixes() == by_whole_networks()).all()
-    times = timing.interleaved({'suffixes': by_suffixes, 'whole': by_whole_networks}, repeats=5)
+    times = timing.interleaved({'suffixes': by_suffixes, 'whole': by_whole_networks}, repeats=3)
     anew = _compiling_anew(network, variables, images, lesions[0]) * len(lesions)
     rows = [
         (what, timing.milliseconds(value), f'{value / times["suffixes"]:.2f}x')

@@ -213,7 +213,7 @@ def test_without_a_config_there_is_none():
         (['--config', 'configs/default.py', '--config.seed'], '--config.seed needs a value'),
         (['--config', 'configs/default.py', '--seed=1'], 'unknown argument --seed; a setting is given as'),
         (['--config', 'configs/default.py', 'seed=1'], 'unknown argument seed'),
-        (['--config', 'configs/cifar.py'], 'no config file configs/cifar.py; there are configs/cifar10.py, configs/default.py'),
+        (['--config', 'configs/cifar.py'], 'no config file configs/cifar.py; there are configs/cifar10.py, '),
         (['--config', 'configs'], 'there is no config file configs;'),
         (['--config', 'LICENSE'], 'LICENSE is not a Python file'),
         (['--config', 'resnet_jax/errors.py'], 'has no function get_config()'),

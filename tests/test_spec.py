@@ -188,7 +188,7 @@ def refused(**changes):
 @pytest.mark.parametrize(
     ('changes', 'said'),
     [
-        ({'network__depth': 21}, 'config.network.depth is 21; it must be 6n+2 with n of at least 1; the nearest are 20'),
+        ({'network__depth': 21}, 'config.network.depth is 21; it must be 6n+2 with n of at least 1'),
         ({'network__depth': 25}, 'the nearest are 20 and 26'),
         ({'network__depth': 2}, 'the nearest are 8 and 14'),
         ({'network__depth': -4}, 'the nearest are 8 and 14'),

@@ -137,9 +137,7 @@ def _run(
     permutation = jnp.zeros(0, jnp.int32)  # of the epoch; there is none yet
     while True:
         if _due(step, config.run.eval_every, config.run.steps) and ('test', step) not in recorder.recorded:
-            result = evaluate(
-                network, state.variables, splits.test, splits.normalization, batch=config.run.eval_batch
-            )
+            result = evaluate(network, state.variables, splits.test, splits.normalization, batch=config.run.eval_batch)
             _record_test(recorder, step, result)
             clock.pause()
         if _due(step, config.run.save_every, config.run.steps) or step in config.run.snapshots:

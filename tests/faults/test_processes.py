@@ -75,7 +75,7 @@ def story(start, tiny_file, tmp_path_factory):
 
 
 def step_said(text):
-    return int(re.search(r'at step ([\d,]+)', text)[1].replace(',', ''))
+    return int(re.findall(r'at step ([\d,]+)', text)[0].replace(',', ''))
 
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])

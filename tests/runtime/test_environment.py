@@ -12,7 +12,9 @@ from resnet_jax.runtime import environment, mesh
 def test_the_fingerprint_names_what_decides_the_bits(monkeypatch):
     monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_enable_fast_math=false')
     found = environment.fingerprint()
-    assert found['jax'] == importlib.metadata.version('jax') and found['xla_flags'] == '--xla_cpu_enable_fast_math=false'
+    assert (
+        found['jax'] == importlib.metadata.version('jax') and found['xla_flags'] == '--xla_cpu_enable_fast_math=false'
+    )
     assert (found['devices'], found['platform']) == (jax.device_count(), jax.default_backend())
     assert found['cpus'] == len(os.sched_getaffinity(0))
 

@@ -26,9 +26,7 @@ def logits(parts, network_and_variables):
 
 @pytest.mark.parametrize('batch', [30, 100, COUNT, 5000])
 def test_counts_and_loss_are_those_of_the_whole_split_at_once(parts, network_and_variables, logits, batch):
-    result = evaluate(
-        *network_and_variables, parts.splits.test, parts.splits.normalization, batch=batch
-    )
+    result = evaluate(*network_and_variables, parts.splits.test, parts.splits.normalization, batch=batch)
     labels = np.asarray(parts.splits.test.labels)
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(COUNT), labels]
     assert result.examples == COUNT
@@ -50,9 +48,7 @@ def test_gates_are_applied(parts, network_and_variables):
     network, variables = network_and_variables
     gates = network.intact_gates()
     closed = gates._replace(residual=gates.residual.at[0].set(0))
-    lesioned = evaluate(
-        network, variables, parts.splits.test, parts.splits.normalization, batch=100, gates=closed
-    )
+    lesioned = evaluate(network, variables, parts.splits.test, parts.splits.normalization, batch=100, gates=closed)
     entry = variables['params']['stage1']['entry']
     zeroed = entry | {'bn2': jax.tree.map(jnp.zeros_like, entry['bn2'])}
     params = variables['params'] | {'stage1': variables['params']['stage1'] | {'entry': zeroed}}

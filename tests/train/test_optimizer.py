@@ -50,7 +50,8 @@ def torchs(train, params, gradients):
         gradient = jax.tree.map(lambda g, p, d: g + train.weight_decay * p * d, gradient, params, decayed)
         buffers = gradient if buffers is None else jax.tree.map(lambda b, g: train.momentum * b + g, buffers, gradient)
         moved = jax.tree.map(lambda b, g: g + train.momentum * b, buffers, gradient) if train.nesterov else buffers
-        params = jax.tree.map(lambda p, m, lr=float(rate(step)): p - lr * m, params, moved)
+        step_rate = float(rate(step))
+        params = jax.tree.map(lambda p, m, rate=step_rate: p - rate * m, params, moved)
     return params
 
 

@@ -29,7 +29,9 @@ def test_it_has_done_no_step_and_has_no_momentum(states):
 def test_no_epoch_is_ordered_with_the_key_of_parameters_or_augmentation(parts, states):
     """`split(key)` gives the very keys `fold_in(key, 0)` and `fold_in(key, 1)`: those of the first two epochs."""
     seed_key, state = jax.random.key(5), states[0]
-    assert (jax.random.key_data(jax.random.split(seed_key)[1]) == jax.random.key_data(jax.random.fold_in(seed_key, 1))).all()
+    assert (
+        jax.random.key_data(jax.random.split(seed_key)[1]) == jax.random.key_data(jax.random.fold_in(seed_key, 1))
+    ).all()
     for epoch in range(200):
         assert (jax.random.key_data(jax.random.fold_in(seed_key, epoch)) != state.rng).any()
     alike = parts.network.init_variables(jax.random.fold_in(seed_key, 0))

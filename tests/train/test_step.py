@@ -69,9 +69,7 @@ def test_the_gradient_is_that_of_float64(stepped, truth):
     before, after = stepped
     ours = jax.tree.map(lambda one, other: np.asarray(one - other), before.params, after.params)
     scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(truth['gradients']))
-    jax.tree.map(
-        lambda one, other: np.testing.assert_allclose(one, other, atol=3e-6 * scale), ours, truth['gradients']
-    )
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=3e-6 * scale), ours, truth['gradients'])
 
 
 @pytest.mark.usefixtures('float64')
@@ -80,9 +78,7 @@ def test_the_float64_gradient_is_the_slope_of_the_loss(truth):
     random, loss = np.random.default_rng(1), jax.jit(lambda params: truth['loss'](params)[0])
     for _ in range(3):
         direction = jax.tree.map(lambda leaf: random.normal(size=leaf.shape), truth['params'])
-        far, near = (
-            loss(jax.tree.map(lambda p, d, h=h: p + h * d, truth['params'], direction)) for h in (1e-7, -1e-7)
-        )
+        far, near = (loss(jax.tree.map(lambda p, d, h=h: p + h * d, truth['params'], direction)) for h in (1e-7, -1e-7))
         slope = sum(
             float(jnp.vdot(g, d))
             for g, d in zip(jax.tree.leaves(truth['gradients']), jax.tree.leaves(direction), strict=True)
@@ -142,7 +138,7 @@ def run(parts):
 
 
 def test_the_border_of_a_crop_is_0_after_normalisation(run):
-    """Where every pixel is the mean, normalised images are 0; were the padding bytes of 0, their border would not be."""
+    """Where every pixel is the mean, normalised images are 0: a border of black bytes would not be."""
     examples = Examples(jnp.full((8, 8, 8, 1), 9, jnp.uint8), jnp.arange(8, dtype=jnp.int32))
     mean = np.full((1, 1, 1), np.float32(9) / np.float32(255), np.float32)
     normalization = Normalization(mean, np.full((1, 1, 1), 0.01, np.float32))
