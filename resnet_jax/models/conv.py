@@ -33,7 +33,7 @@ Images = Float[Array, 'n h w c']
 Kernel = Float[Array, 'kh kw c o']
 
 
-def he_normal(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Kernel:
+def he_normal(key: Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32) -> Kernel:
     """Normal with deviation sqrt(2 / (kh kw o)): He et al. 2015, arXiv 1502.01852, eq. 14."""
     kh, kw, _, features = shape
     # Drawn flat: XLA compiles random bits of one axis three times faster than of four.

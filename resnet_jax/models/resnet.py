@@ -53,7 +53,7 @@ class ResNet(nn.Module):
             x = stage(x, gates and gates.of(slice(first, first + blocks)), train=train)
         return head(self.arch, name='head')(x, train=train)
 
-    def init_variables(self, key: UInt32[Array, '2'] | Array, dtype: jnp.dtype = jnp.float32) -> dict:
+    def init_variables(self, key: UInt32[Array, '2'] | Array, dtype: jax.typing.DTypeLike = jnp.float32) -> dict:
         """Fresh `{'params', 'batch_stats'}`, initialised by He et al. 2015 (arXiv 1502.01852)."""
         images = jnp.zeros((1, *self.arch.image_shape), dtype)
         return jax.jit(partial(self.init, train=True))(key, images)

@@ -142,14 +142,13 @@ sys.exit(cli.main(['train', '--run', *sys.argv[1:]]))
 """
 
 
-def test_a_second_ctrl_c_ends_a_run_at_once_and_it_resumes_from_its_last_checkpoint(start, tiny_file, tmp_path):
+def test_a_second_ctrl_c_ends_a_run_at_once_and_its_last_checkpoint_is_whole(tiny_file, tmp_path):
     arguments = [tmp_path, '--config', tiny_file, '--config.run.steps=1000000', '--config.run.save_every=5']
     ended = subprocess.run(
         [sys.executable, '-c', TWICE, *map(str, arguments)], cwd=tiny_file.parents[1], capture_output=True, text=True,
         timeout=120,
     )  # fmt: skip
-    assert (ended.returncode, ended.stderr) == (130, 'resnet-jax: interrupted\n')
-    last = max(saved(tmp_path))
-    code, out, error = start('train', '--run', *arguments[:3], f'--config.run.steps={last + 3}').ended()
-    assert code == 0, error
-    assert f'resumed exactly at step {last}' in out
+    assert ended.returncode in (130, -signal.SIGINT)  # Python may end itself by the signal: the same to a shell
+    assert ended.stderr == 'resnet-jax: interrupted\n'
+    run = runs.load(tmp_path)
+    assert int(run.state.step) == run.step == max(saved(tmp_path))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jaxtyping import TypeCheckError
 
 from resnet_jax.models import conv
 from resnet_jax.models.conv import Conv, convolve, he_normal
@@ -162,6 +163,11 @@ def test_the_padding_differs_from_xlas_same_where_the_size_is_even():
 def test_kernels_that_are_even_or_not_square_are_refused(size):
     with pytest.raises(ValueError, match=re.escape(f'square and odd, got {size}; use 1, 3, 5 or 7')):
         convolve(jnp.zeros((1, 8, 8, 2), jnp.float32), jnp.zeros((*size, 2, 2), jnp.float32))
+
+
+def test_the_tests_check_the_shapes_in_types():
+    with pytest.raises(TypeCheckError, match='n h w c'):
+        convolve(jnp.zeros((8, 8, 2), jnp.float32), TAPS)
 
 
 # Inside a compiled loop

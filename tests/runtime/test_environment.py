@@ -12,11 +12,9 @@ from resnet_jax.runtime import environment, mesh
 def test_the_fingerprint_names_what_decides_the_bits(monkeypatch):
     monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_enable_fast_math=false')
     found = environment.fingerprint()
-    assert (
-        found['jax'] == importlib.metadata.version('jax') and found['xla_flags'] == '--xla_cpu_enable_fast_math=false'
-    )
+    assert found['jax'] == importlib.metadata.version('jax')
+    assert found['xla_flags'] == '--xla_cpu_enable_fast_math=false'
     assert (found['devices'], found['platform']) == (jax.device_count(), jax.default_backend())
-    assert found['cpus'] == len(os.sched_getaffinity(0))
 
 
 def test_an_environment_does_not_differ_from_itself():
@@ -31,10 +29,9 @@ def test_every_entry_of_the_fingerprint_is_compared(key):
     assert environment.differences({}, {key: 'new'}) == [f'{key} None -> new']
 
 
+@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity') or os.cpu_count() == 1, reason='needs two processors')
 def test_fewer_processors_are_a_difference():
     allowed = os.sched_getaffinity(0)
-    if len(allowed) < 2:
-        pytest.skip('needs two processors')
     before = environment.fingerprint()
     os.sched_setaffinity(0, {min(allowed)})
     try:

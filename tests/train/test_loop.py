@@ -85,6 +85,8 @@ def test_tensorboard_shows_the_same_numbers(every_step):
             if name not in ('kind', 'step'):
                 assert scalars.pop((f'{record["kind"]}/{name}', record['step'])) == pytest.approx(value, rel=1e-6)
     assert not scalars
+    # Where a run starts, at step 0 here, what older files say of later steps no longer counts.
+    assert [event.step for event in events(path) if event.HasField('session_log')] == [1]
 
 
 def events(path):
@@ -124,9 +126,8 @@ def test_a_loss_that_blows_up_stops_the_run_and_names_the_last_good_checkpoint(c
         json.loads(line, parse_constant=pytest.fail)  # called for NaN and Infinity
 
 
-@pytest.mark.parametrize('seed', [2**31, 2**32 - 1])
-def test_every_seed_that_a_config_may_have_can_be_trained_with(config, tmp_path, seed):
-    config.seed, config.run.steps = seed, 1
+def test_the_largest_seed_that_a_config_may_have_can_be_trained_with(config, tmp_path):
+    config.seed, config.run.steps = 2**32 - 1, 1
     spec.validate(config)
     train(config, tmp_path)
     assert Checkpoints(tmp_path, read_only=True).steps == [0, 1]

@@ -149,6 +149,23 @@ def test_the_border_of_a_crop_is_0_after_normalisation(run):
     assert not np.array_equal(off_mean.params['stem']['conv1']['kernel'], whole.params['stem']['conv1']['kernel'])
 
 
+def test_every_step_draws_its_own_crops(run, parts):
+    """Equal batches, and a rate of 0 at the first step: the second loss differs by the draws alone."""
+    images, labels = parts.splits.train.images[:SIZE], parts.splits.train.labels[:SIZE]
+    examples = Examples(jnp.tile(images, (2, 1, 1, 1)), jnp.tile(labels, 2))
+
+    def losses(augmented):
+        first, both = (
+            float(run(examples, parts.splits.normalization, stop, augmented=augmented).sums.loss) for stop in (1, 2)
+        )
+        return first, both - first
+
+    first, second = losses(augmented=True)
+    assert abs(second - first) > 1e-3
+    first, second = losses(augmented=False)
+    assert second == pytest.approx(first, rel=1e-5)
+
+
 def test_a_loss_that_is_not_finite_ends_the_call_right_after_its_step(run):
     """A pixel is black but in the third batch, and is blown up to 1e36: of seven steps three are done."""
     images = np.random.default_rng(0).integers(1, 255, (32, 8, 8, 1)).astype(np.uint8)
