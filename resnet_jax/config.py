@@ -27,6 +27,8 @@ def from_arguments(arguments: Sequence[str]) -> ConfigDict | None:
             raise UserError(f'--config.{next(iter(overrides))} overrides a config file: give one with --config FILE')
         return None
     config = load(file)
+    if missing := sorted(spec.flatten(load('configs/default.py')).keys() - spec.flatten(config).keys()):
+        raise UserError(f'{file} lacks config.{missing[0]}; start from configs/default.py, which has every setting')
     for key, text in overrides.items():
         _override(config, key, text)
     spec.validate(config)

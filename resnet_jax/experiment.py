@@ -102,11 +102,13 @@ def comparable(run: Run) -> list[Run]:
     def rest(config: ConfigDict) -> dict:
         return {key: value for key, value in spec.definition(config).items() if not _KIND.fullmatch(key)}
 
-    found = {}
+    def kind(config: ConfigDict) -> tuple:
+        return config.network.block, config.network.depth, config.network.shortcut
+
+    found = {kind(run.config): run}
     for path in sorted(run.path.absolute().parent.glob('*/config.json')):
         config = directory.read_config(path.parent)
-        identity = spec.identity(config)
-        alike = rest(config) == rest(run.config) and identity != spec.identity(run.config)
+        alike = kind(config) not in found and rest(config) == rest(run.config)
         if alike and directory.has_checkpoint(path.parent, run.step):
-            found.setdefault(identity, load(path.parent, run.step))
-    return list(found.values())
+            found[kind(config)] = load(path.parent, run.step)
+    return list(found.values())[1:]

@@ -54,13 +54,13 @@ def find(dataset: str, root: Path) -> Stored:
       UserError: there is none, or files are missing; with the command that makes one.
     """
     if not root.is_dir():
-        raise UserError(f'the data directory {root} does not exist; set --config.data.data_dir or TFDS_DATA_DIR to one that '
-                        f'holds {dataset}, or make it: {prepare_command(dataset, root)}')  # fmt: skip
+        raise UserError(f'the data directory {root} does not exist; set --config.data.data_dir or TFDS_DATA_DIR to one '
+                        f'that holds {dataset}, or make it: {prepare_command(dataset, root)}')  # fmt: skip
     versions = [path.parent for path in sorted((root / dataset).glob('*/dataset_info.json'))
                 if re.fullmatch(r'\d+\.\d+\.\d+', path.parent.name)]  # fmt: skip
     if not versions:
-        raise UserError(f'the data directory {root} holds no {dataset}; set --config.data.data_dir or TFDS_DATA_DIR to one '
-                        f'that does, or prepare it: {prepare_command(dataset, root)}')  # fmt: skip
+        raise UserError(f'the data directory {root} holds no {dataset}; set --config.data.data_dir or TFDS_DATA_DIR to '
+                        f'one that does, or prepare it: {prepare_command(dataset, root)}')  # fmt: skip
     infos = {path: _info(path / 'dataset_info.json') for path in versions}
     readable = [path for path in versions if 'array_record' in _formats(infos[path])]
     if not readable:
