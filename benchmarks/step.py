@@ -14,7 +14,7 @@ try:
     import torch  # pyright: ignore[reportMissingImports]
     from torch.nn import functional  # pyright: ignore[reportMissingImports]
 except ImportError:
-    sys.exit('this benchmark compares with PyTorch, which is not installed: .venv/bin/pip install torch==2.13.0')
+    sys.exit('this benchmark compares with PyTorch, which is not installed; benchmarks/README.md says how')
 
 from benchmarks import peers, timing
 from configs import default

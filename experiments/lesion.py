@@ -11,6 +11,7 @@ compared: does resilience grow with depth, and has a plain network any?
     resnet-jax experiment lesion --run runs/digits
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from scipy import stats
 
+from resnet_jax import spec
 from resnet_jax.analysis import lesion
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress
@@ -51,9 +53,7 @@ def get_config(tier: str) -> ConfigDict:
 class Singles:
     """One network's single deletions. Errors are in percent; examples are paired over all lesions and networks."""
 
-    block: str
-    shortcut: str
-    depth: int
+    arch: Architecture
     blocks: np.ndarray  # (lesions,): number of the deleted block
     entry: np.ndarray  # (lesions,): does it enter a stage?
     intact: np.ndarray  # (examples,): right with all blocks
@@ -61,18 +61,19 @@ class Singles:
 
     @property
     def plain(self) -> bool:
-        return self.shortcut == 'none'
+        return self.arch.shortcut == 'none'
 
     @property
     def name(self) -> str:
-        """As `preact-110` or `ResNet-20-B`: no two kinds of network share one."""
-        kind = 'preact' if self.block == 'preact' else 'plain' if self.plain else 'ResNet'
-        how = {'A': '', 'none': '' if kind == 'plain' else '-plain'}.get(self.shortcut, f'-{self.shortcut}')
-        return f'{kind}-{self.depth}{how}'
+        return spec.title(self.arch)
 
     @property
     def errors(self) -> np.ndarray:
         return error(self.right)
+
+    def median_error(self, examples: np.ndarray) -> float:
+        """After deleting one block that enters no stage, on these examples."""
+        return float(np.median(error(self.right[~self.entry][:, examples])))
 
     def increase(self, which: np.ndarray, examples: np.ndarray) -> float:
         """Median over the lesions `which` of the error's increase on these examples, in percentage points."""
@@ -142,9 +143,7 @@ def _sweep(run: Run, more: np.ndarray, progress: Progress) -> tuple[Singles, np.
     intact, right = lesion.sweep(run.network, run.variables, run.chunks('test'), deleted, progress=progress)
     numbers = np.flatnonzero(lesion.deletable(arch))
     singles = Singles(
-        block=arch.block,
-        shortcut=arch.shortcut,
-        depth=arch.depth,
+        arch=arch,
         blocks=numbers + 1,
         entry=lesion.is_entry(arch)[numbers],
         intact=intact,
@@ -231,7 +230,18 @@ def _single_claims(measured: Measurement) -> list[Claim]:
     def entry(examples: np.ndarray) -> float:
         return network.increase(network.entry, examples)
 
+    chance = 100 * (1 - 1 / network.arch.classes)
+
+    def share(examples: np.ndarray) -> float:
+        return inner(examples) / (chance - float(error(network.intact[examples])))
+
     made = [
+        Claim(
+            statement='Deleting any one block but an entry block costs little of what there is to lose',
+            quantity='median increase of the error, as a share of the way to chance',
+            expected='0.005 (0.4 of 84 points)',
+            accept=Interval(-np.inf, 0.1), form='shape', **shared, **_bootstrap(measured, share),
+        ),
         Claim(
             statement='Deleting a block that enters a stage costs more than deleting any other',
             quantity='median error over entry blocks minus that over the others, percentage points',
@@ -298,24 +308,33 @@ def _network_claims(measured: Measurement) -> list[Claim]:
                 **_bootstrap(measured, lambda examples: _inner(shallow, examples) - _inner(deep, examples)),
             )
         )  # fmt: skip
-    if plain := _plain(measured):
-        if not network.plain:
+        if measured.data == 'cifar10' and shallow.name == 'preact-20':
             made.append(
                 Claim(
-                    statement=f'Without shortcuts a deletion costs more: {plain.name} against {network.name}',
+                    statement='A shallow residual network is hurt by losing one block (preact-20)',
+                    quantity='median error after deleting one block, %', expected='31 %',
+                    accept=Interval(15.0, np.inf), form='number', **shared,
+                    **_bootstrap(measured, shallow.median_error),
+                )
+            )  # fmt: skip
+    if plain := _plain(measured):
+        residual = _nearest(plain, [n for n in (network, *measured.others) if not n.plain])
+        if residual:
+            made.append(
+                Claim(
+                    statement=f'Without shortcuts a deletion costs more: {plain.name} against {residual.name}',
                     quantity='difference of the median increases of the error, percentage points',
                     expected='80 to 90 (VGG) against 0.4', accept=ABOVE_ZERO, form='shape', **shared,
-                    **_bootstrap(measured, lambda examples: _inner(plain, examples) - _inner(network, examples)),
+                    **_bootstrap(measured, lambda examples: _inner(plain, examples) - _inner(residual, examples)),
                 )
             )  # fmt: skip
         if measured.data == 'cifar10':
-            which = ~plain.entry
             made.append(
                 Claim(
                     statement=f'A plain network ({plain.name}) does not survive losing one layer',
                     quantity='median error after deleting one block, %', expected='88 to 98 % (VGG)',
                     accept=Interval(80.0, 100.0), form='number', **shared,
-                    **_bootstrap(measured, lambda examples: float(np.median(error(plain.right[which][:, examples])))),
+                    **_bootstrap(measured, plain.median_error),
                 )
             )  # fmt: skip
     return made
@@ -326,15 +345,21 @@ def _inner(network: Singles, examples: np.ndarray) -> float:
 
 
 def _shallow_and_deep(measured: Measurement) -> tuple[Singles, Singles] | None:
-    """The residual networks of least and of greatest depth, where there are two."""
-    residual = sorted((n for n in (measured.network, *measured.others) if not n.plain), key=lambda n: n.depth)
-    return (residual[0], residual[-1]) if residual and residual[0].depth < residual[-1].depth else None
+    """The networks of least and of greatest depth that are otherwise of this network's kind, where there are two."""
+    kind = dataclasses.replace(measured.network.arch, stage_blocks=())
+    alike = [n for n in (measured.network, *measured.others) if dataclasses.replace(n.arch, stage_blocks=()) == kind]
+    alike = sorted(alike, key=lambda n: n.arch.depth)
+    return (alike[0], alike[-1]) if len(alike) > 1 and not measured.network.plain else None
 
 
 def _plain(measured: Measurement) -> Singles | None:
-    """The plain network nearest in depth, where there is one."""
-    plain = [network for network in (measured.network, *measured.others) if network.plain]
-    return min(plain, key=lambda network: abs(network.depth - measured.network.depth), default=None)
+    """The plain network nearest to this one in depth and kind of block, where there is one."""
+    return _nearest(measured.network, [n for n in (measured.network, *measured.others) if n.plain])
+
+
+def _nearest(network: Singles, among: Sequence[Singles]) -> Singles | None:
+    arch = network.arch
+    return min(among, key=lambda n: (abs(n.arch.depth - arch.depth), n.arch.block != arch.block), default=None)
 
 
 def _shared(measured: Measurement, section: str, figure: str) -> dict[str, Any]:
@@ -384,7 +409,7 @@ def figures(measured: Measurement) -> dict[str, tuple[Figure, str, dict[str, Any
         ),
     }
     if measured.others:
-        kinds = sorted((network, *measured.others), key=lambda each: (each.plain, each.depth))
+        kinds = sorted((network, *measured.others), key=lambda each: (each.plain, each.arch.depth))
         names, inner = [each.name for each in kinds], [each.errors[~each.entry] for each in kinds]
         drawn['networks'] = (
             lesions.networks(names, [e.plain for e in kinds], inner, [float(error(e.intact)) for e in kinds]),

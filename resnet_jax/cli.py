@@ -15,7 +15,7 @@ config overrides:
   --config.KEY=VALUE            any key of it, e.g. --config.train.batch_size=64 --config.network.widths="(16,32,64)";
                                 configs/default.py lists every key with its meaning
 """
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 EXIT_HELP = 'exit codes: 0 done; 2 a mistake in what was asked; 75 stopped and saved, the same command resumes'
 
 
@@ -86,9 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 141
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in CANNOT_WRITE:
             raise
-        print(f'resnet-jax: cannot write ({error.strerror}): free some space and start again', file=sys.stderr)
+        print(f'resnet-jax: cannot write {error.filename or ""} ({error.strerror}); mend that and start again',
+              file=sys.stderr)  # fmt: skip
         return UserError.exit_code
     except KeyboardInterrupt:
         print('resnet-jax: interrupted', file=sys.stderr)

@@ -28,20 +28,18 @@ def train(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     _check_experiments(then)
     sources.check(settings.data)
     with directory.held(arguments.run):
-        directory.has_begun(arguments.run, settings)
+        directory.check(arguments.run, settings)
 
     from resnet_jax.display import training
     from resnet_jax.train.loop import train as run_training
 
     arch = spec.architecture(settings)
     console.print(
-        f'{_title(arch)} on {settings.data.dataset}: {spec.parameters(arch):,} parameters, '
+        f'{spec.title(arch)} on {settings.data.dataset}: {spec.parameters(arch):,} parameters, '
         f'{settings.run.steps:,} steps of {settings.train.batch_size}, in {arguments.run}'
     )
     if _complete(arguments.run, settings):
-        console.print(
-            f'this run is complete. To start afresh: rm -r {arguments.run}; to go on further: raise --config.run.steps'
-        )
+        console.print(f'this run is complete. To start afresh: rm -r {arguments.run}')
     else:
         with training(settings.run.steps) as watch:
             run_training(settings, arguments.run, watch)
@@ -129,11 +127,6 @@ def _describe_row(table: Table, name: str, arch: spec.Architecture) -> None:
     )  # fmt: skip
 
 
-def _title(arch: spec.Architecture) -> str:
-    kind = 'plain' if arch.shortcut == 'none' else {'basic': 'ResNet', 'preact': 'pre-activation ResNet'}[arch.block]
-    return f'{kind}-{arch.depth}'
-
-
 def _complete(run_dir: Path, settings) -> bool:
     """Has the run its last evaluation and the checkpoint of its last step?"""
     from resnet_jax.runtime import directory
@@ -157,7 +150,9 @@ def _experiment(run_dir: Path, name: str, tier: str) -> None:
 
     run = load(run_dir)
     if runner.done(name, run, tier):
-        console.print(f'{name}: measured before on this checkpoint; to measure anew: rm {run_dir}/findings/{name}.*')
+        console.print(
+            f'{name}: measured before on this checkpoint; to measure anew: rm {run_dir}/findings/{Path(name).stem}.*'
+        )
         return
     with progress() as show:
         runner.perform(name, run, tier, show)

@@ -4,7 +4,7 @@ import ast
 import difflib
 import importlib.util
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -27,8 +27,7 @@ def from_arguments(arguments: Sequence[str]) -> ConfigDict | None:
             raise UserError(f'--config.{next(iter(overrides))} overrides a config file: give one with --config FILE')
         return None
     config = load(file)
-    if missing := sorted(spec.flatten(load('configs/default.py')).keys() - spec.flatten(config).keys()):
-        raise UserError(f'{file} lacks config.{missing[0]}; start from configs/default.py, which has every setting')
+    _check_settings(file, spec.flatten(config), spec.flatten(load('configs/default.py')))
     for key, text in overrides.items():
         _override(config, key, text)
     spec.validate(config)
@@ -72,11 +71,28 @@ def _split(arguments: Sequence[str]) -> tuple[str | None, dict[str, str]]:
     return file, overrides
 
 
+def _check_settings(file: str, settings: dict, known: dict) -> None:
+    """Holds what a file made against `configs/default.py`: the same keys, values of the same kinds."""
+    for key, value in settings.items():
+        if key not in known:
+            raise _unknown(key, known)
+        if type(value) is not type(known[key]) and not (type(value) is int and type(known[key]) is float):
+            raise UserError(
+                f'config.{key} is a {type(known[key]).__name__}, as {known[key]!r} is; {file} has {value!r}'
+            )
+    if missing := sorted(known.keys() - settings.keys()):
+        raise UserError(f'{file} lacks config.{missing[0]}; start from configs/default.py, which has every setting')
+
+
+def _unknown(key: str, known: Iterable[str]) -> UserError:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    return UserError(f'no setting is called config.{key}' + (f'; the nearest is config.{near[0]}' if near else ''))
+
+
 def _override(config: ConfigDict, key: str, text: str) -> None:
     flat = spec.flatten(config)
     if key not in flat:
-        near = difflib.get_close_matches(key, flat, n=1, cutoff=0.4)
-        raise UserError(f'no setting is called config.{key}' + (f'; the nearest is config.{near[0]}' if near else ''))
+        raise _unknown(key, flat)
     section, _, name = key.rpartition('.')
     owner = config
     for part in section.split('.') if section else ():

@@ -107,8 +107,11 @@ def comparable(run: Run) -> list[Run]:
 
     found = {kind(run.config): run}
     for path in sorted(run.path.absolute().parent.glob('*/config.json')):
-        config = directory.read_config(path.parent)
-        alike = kind(config) not in found and rest(config) == rest(run.config)
+        try:
+            config = directory.read_config(path.parent)
+            alike = kind(config) not in found and rest(config) == rest(run.config)
+        except (UserError, AttributeError):  # a neighbour that is damaged, or of another version, is no comparison
+            continue
         if alike and directory.has_checkpoint(path.parent, run.step):
             found[kind(config)] = load(path.parent, run.step)
     return list(found.values())[1:]

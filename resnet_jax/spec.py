@@ -66,6 +66,14 @@ class Architecture:
         return tuple(index not in changes for index in range(self.blocks))
 
 
+def title(arch: Architecture) -> str:
+    """The name of a kind of network, as `preact-110` or `ResNet-20-B`: no two kinds share one."""
+    plain = arch.shortcut == 'none'
+    kind = 'preact' if arch.block == 'preact' else 'plain' if plain else 'ResNet'
+    how = {'A': '', 'none': '' if kind == 'plain' else '-plain'}.get(arch.shortcut, f'-{arch.shortcut}')
+    return f'{kind}-{arch.depth}{how}'
+
+
 def architecture(config: ConfigDict) -> Architecture:
     """The architecture that a validated config describes."""
     network = config.network

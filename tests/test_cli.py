@@ -123,7 +123,7 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused_and_the_advice_w
     assert 'train.batch_size is 128; it must divide by the 3 devices: use 126' in message
     config = configuration.load(str(TINY))
     config.train.batch_size = 126
-    assert directory.has_begun(tmp_path / 'run', config) is False
+    directory.check(tmp_path / 'run', config)
 
 
 # Runs that are not there

@@ -105,7 +105,7 @@ def sweep(
     parts = list(parts)
     gates = [delete(network.intact_gates(), lesion) for lesion in lesions]
     entries = [_entry_point(network.arch, lesion) for lesion in lesions]
-    intact, by_lesion, done = [], [], 0
+    intact, by_lesion, done, total = [], [], 0, len(lesions) * len(parts)
     for images, labels in parts:
         right, inputs = _intact(network, variables, images, labels)
         intact.append(right)
@@ -114,9 +114,9 @@ def sweep(
             rows.append(_lesioned(network, variables, inputs[stage], start, lesion_gates, labels, stage=stage,
                                   at_entry=start == network.arch.entry_blocks[stage]))  # fmt: skip
             done += 1
-            if done % 16 == 0:
+            if done % 16 == 0 or done == total:
                 rows[-1].block_until_ready()
-                progress('deleting blocks', done, len(lesions) * len(parts))
+                progress('deleting blocks', done, total)
         by_lesion.append(np.array(jax.device_get(rows)).reshape(len(lesions), len(labels)))
     return np.concatenate(jax.device_get(intact)), np.concatenate(by_lesion, axis=1)
 

@@ -4,7 +4,7 @@
 convolution with its own gradient, because XLA brings a convolution into the form its fast kernel takes at the
 top level of a program only: inside a scan or a while loop the derived gradients fall to a loop 30 times slower.
 Here the two gradients are written in the canonical form (NHWC, HWIO -> NHWC) themselves; what was measured on
-the way stands in `benchmarks/README.md`. Neither lowering has a forward-mode (jvp) rule on the CPU.
+the way stands in `benchmarks/README.md`. Such a convolution has no forward-mode (jvp) rule.
 """
 
 import math

@@ -99,7 +99,7 @@ def _overview(config: Mapping, records: list[dict]) -> dict[str, object]:
     steps = config['run']['steps']
     tests = [record for record in records if record['kind'] == 'test']
     return {
-        'network': f'{"plain" if arch.shortcut == "none" else "ResNet"}-{arch.depth}',
+        'network': spec.title(arch),
         'blocks': f'{arch.blocks} {arch.block} blocks, shortcut {arch.shortcut}',
         'parameters': spec.parameters(arch),
         'multiply_adds': spec.multiply_adds(arch),

@@ -1,6 +1,6 @@
 """Checkpoints: the one module that knows Orbax. A checkpoint is a flat `{path of a leaf: array}` by step."""
 
-import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ class Checkpoints:
         )
         if not read_only:
             for leftover in self._leftovers():
-                shutil.rmtree(leftover)
+                leftover.rename(leftover.with_name(f'.{leftover.name}.damaged-{time.time_ns()}'))
         self._manager = ocp.CheckpointManager(
             self.directory, options=options, item_handlers=ocp.StandardCheckpointHandler()
         )
@@ -79,7 +79,8 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), [flat[name] for name in expected])
 
     def _leftovers(self) -> list[Path]:
-        """What crashes leave: folders of a step's name, which Orbax would take for its checkpoint."""
+        """Folders of a step's name that are no whole checkpoint, as crashes leave them: Orbax would take them for one.
+        They are set aside, not deleted: what is damaged may still be wanted."""
         return [path for path in self.directory.glob('[0-9]*') if path.name.isdecimal() and not _is_whole(path)]
 
     def _check(self, step: int, expected: dict) -> None:

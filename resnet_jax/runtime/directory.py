@@ -23,31 +23,32 @@ from resnet_jax.files import write_atomically
 SCHEMA = 1
 
 
-def create(run_dir: Path, config: ConfigDict) -> bool:
-    """Writes down whose directory this is; True where the run had begun before.
+def create(run_dir: Path, config: ConfigDict) -> None:
+    """Writes down whose directory this is.
 
     Raises:
       UserError: it cannot be written, or it holds another run (the first setting that differs is named).
     """
-    begun = has_begun(run_dir, config)
+    check(run_dir, config)
     record = {'schema': SCHEMA, 'identity': spec.identity(config), 'config': config.to_dict()}
     try:
         write_atomically(run_dir / 'config.json', (json.dumps(record, indent=2) + '\n').encode())
     except OSError as error:
         raise _unwritable(run_dir, error) from None
-    return begun
 
 
-def has_begun(run_dir: Path, config: ConfigDict) -> bool:
-    """Has the run of this config begun before in this directory?
+def check(run_dir: Path, config: ConfigDict) -> None:
+    """Refuses a directory that holds another run than that of this config.
 
     Raises:
-      UserError: it holds another run (the first setting that differs is named).
+      UserError: the first setting that differs is named; or there are checkpoints that nothing says whose they are.
     """
-    begun = (run_dir / 'config.json').exists()
-    if begun:
+    if (run_dir / 'config.json').exists():
         _check_same(run_dir, read_config(run_dir), config)
-    return begun
+    elif any((run_dir / 'checkpoints').glob('[0-9]*')):
+        raise UserError(
+            f'{run_dir} has checkpoints but no config.json; restore it, or give another directory with --run'
+        )
 
 
 def read_config(run_dir: Path) -> ConfigDict:
@@ -91,12 +92,17 @@ def read_metrics(run_dir: Path) -> list[dict]:
     """Every whole record; a line cut off by a crash is left out."""
     path = run_dir / 'metrics.jsonl'
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith('\n')]
+    try:
+        return [json.loads(line) for line in lines if line.endswith('\n')]
+    except ValueError as error:
+        raise UserError(f'{path} has a damaged line ({error}); delete that line and start again') from None
 
 
 def append_metrics(run_dir: Path, record: dict) -> None:
     with (run_dir / 'metrics.jsonl').open('a') as file:
-        file.write(json.dumps(record) + '\n')
+        finite = {key: None if value != value or abs(value) == float('inf') else value
+                  for key, value in record.items() if key != 'kind'}  # fmt: skip
+        file.write(json.dumps({'kind': record['kind'], **finite}, allow_nan=False) + '\n')
 
 
 def keep_metrics_until(run_dir: Path, step: int) -> list[dict]:

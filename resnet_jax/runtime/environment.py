@@ -12,12 +12,13 @@ PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def fingerprint() -> dict[str, object]:
-    """What decides the bits of a result: versions, flags, devices, processes, CPU affinity."""
+    """What decides the bits of a result: code, versions, flags, devices, processes, CPU affinity."""
     devices = jax.devices()
     return {
         'python': platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
-        'xla_flags': os.environ.get('XLA_FLAGS', ''),
+        'commit': _commit(),
+        'flags': ' '.join(f'{k}={v}' for k, v in sorted(os.environ.items()) if k.startswith(('XLA_', 'JAX_'))),
         'platform': devices[0].platform,
         'device': devices[0].device_kind,
         'devices': len(devices),
@@ -28,8 +29,8 @@ def fingerprint() -> dict[str, object]:
 
 
 def environment() -> dict[str, object]:
-    """The fingerprint and where the code came from."""
-    return {**fingerprint(), 'system': platform.platform(), 'commit': _commit()}
+    """The fingerprint, and on what system."""
+    return {**fingerprint(), 'system': platform.platform()}
 
 
 def differences(stored: dict[str, object], present: dict[str, object]) -> list[str]:

@@ -18,7 +18,7 @@ from resnet_jax.errors import Stopped, UserError
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime import directory, mesh
 from resnet_jax.runtime.checkpoint import Checkpoints
-from resnet_jax.runtime.environment import differences, environment
+from resnet_jax.runtime.environment import differences, environment, fingerprint
 from resnet_jax.runtime.signals import StopRequest, stop_request
 from resnet_jax.train.evaluate import Evaluation, evaluate
 from resnet_jax.train.optimizer import sgd
@@ -67,13 +67,13 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
     """
     devices = mesh.data_mesh(config.train.batch_size)
     with directory.held(run_dir), stop_request() as stop:
-        begun = directory.create(run_dir, config)
+        directory.create(run_dir, config)
         splits = place_dataset(config.data, mesh.whole(devices))
         network = ResNet(spec.architecture(config), config.run.scan_unroll)
         optimizer = sgd(config.train)
         state = jax.device_put(initial_state(network, optimizer, config.seed), mesh.whole(devices))
         checkpoints = Checkpoints(run_dir, keep=config.run.keep, snapshots=config.run.snapshots)
-        state = _resume(run_dir, checkpoints, state, watch) if begun else state
+        state = _resume(run_dir, checkpoints, state, watch)
         recorder = Recorder(run_dir, int(state.step), watch, tensorboard=config.run.tensorboard)
         if int(state.step) == 0:
             checkpoints.save(0, state)
@@ -82,11 +82,11 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
 
 
 def _resume(run_dir: Path, checkpoints: Checkpoints, state: TrainState, watch: Callable) -> TrainState:
-    stored, present = directory.read_environment(run_dir), environment()
+    """The newest checkpoint's state, or the one given where there is none."""
     if not checkpoints.steps:
         return state
     state = checkpoints.restore(checkpoints.steps[-1], state)
-    changes = differences({**stored, 'system': '', 'commit': ''}, {**present, 'system': '', 'commit': ''})
+    changes = differences(directory.read_environment(run_dir), fingerprint())
     exactly = f'within float tolerance ({"; ".join(changes)})' if changes else 'exactly'
     watch({'kind': 'note', 'text': f'resumed {exactly} at step {int(state.step):,}'})
     return state
@@ -143,11 +143,11 @@ def _run(
         if _due(step, config.run.save_every, config.run.steps) or step in config.run.snapshots:
             checkpoints.save(step, state)
             clock.pause()
-        if step >= config.run.steps:
-            return
         if stop:
             checkpoints.save(step, state)
             raise Stopped(f'stopped by {stop.reason} at step {step:,}, saved; the same command goes on from there')
+        if step >= config.run.steps:
+            return
         if epoch != step // epoch_steps:
             epoch = step // epoch_steps
             permutation = resident.order(jnp.uint32(config.seed), jnp.int32(epoch), examples=len(splits.train.labels))

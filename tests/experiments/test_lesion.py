@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from resnet_jax import experiment
+from configs import default
+from resnet_jax import experiment, spec
 from resnet_jax.analysis.lesion import delete, deletion
 from resnet_jax.data import sources
 from resnet_jax.errors import UserError
@@ -47,9 +48,15 @@ def singles(depth=110, block='preact', shortcut='A', *, intact=6.0, inner=6.4, e
     kept = there if shortcut == 'none' else np.ones(blocks, bool)
     errors = np.where(enters, entry, inner)[kept]
     return lesion.Singles(
-        block=block, shortcut=shortcut, depth=depth, blocks=np.flatnonzero(kept) + 1, entry=enters[kept],
+        arch=architecture(depth, block, shortcut), blocks=np.flatnonzero(kept) + 1, entry=enters[kept],
         intact=right(intact), right=np.stack([right(each) for each in errors]),
     )  # fmt: skip
+
+
+def architecture(depth, block, shortcut):
+    config = default.get_config()
+    config.network.update(depth=depth, block=block, shortcut=shortcut)
+    return spec.architecture(config)
 
 
 def right(percent):
@@ -77,6 +84,14 @@ def verdict(measured, statement):
 
 
 VERDICTS = {  # statement, then what makes it supported, refuted and undecided
+    'costs little of what there is to lose': (
+        lambda **made: measurement(singles(**made)),
+        {'inner': 6.4}, {'inner': 30.0}, {'inner': 14.4},
+    ),
+    'A shallow residual network is hurt': (
+        lambda **made: measurement(singles(), [singles(20, **made)], data='cifar10'),
+        {'inner': 31.0}, {'inner': 10.0}, {'inner': 15.0},
+    ),
     'costs more than deleting any other': (
         lambda **made: measurement(singles(**made)),
         {'inner': 6.4, 'entry': 12.0}, {'inner': 40.0, 'entry': 12.0}, {'inner': 30.0, 'entry': 30.1},
@@ -178,7 +193,7 @@ def test_the_interval_is_that_of_paired_examples():
     """One block alone: the increase is a mean of paired differences, whose standard error is known."""
     intact, deleted = right(6.0), np.random.default_rng(0).permutation(right(10.0))
     network = lesion.Singles(
-        'preact', 'A', 110, blocks=np.array([1, 2]), entry=np.array([True, False]), intact=intact,
+        architecture(110, 'preact', 'A'), blocks=np.array([1, 2]), entry=np.array([True, False]), intact=intact,
         right=np.stack([np.zeros(EXAMPLES, bool), deleted]),
     )  # fmt: skip
     measured = dataclasses.replace(measurement(network, data='cifar10'), config=ConfigDict(CONFIG.to_dict()))

@@ -35,15 +35,16 @@ def test_a_config_comes_back_as_it_was_tuples_and_all(config, tmp_path):
     assert directory.read_config(tmp_path / 'deep' / 'run').to_dict() == config.to_dict()
 
 
-def test_the_same_run_has_begun_before_and_how_it_is_carried_out_may_change(config, tmp_path):
-    assert directory.has_begun(tmp_path, config) is False
+def test_how_a_run_is_carried_out_may_change(config, tmp_path):
+    directory.check(tmp_path, config)
     directory.create(tmp_path, config)
     config.run.steps, config.data.data_dir = 7, 'elsewhere'
-    assert directory.has_begun(tmp_path, config) and directory.create(tmp_path, config)
+    directory.check(tmp_path, config)
+    directory.create(tmp_path, config)
     assert directory.read_config(tmp_path).run.steps == 7
 
 
-@pytest.mark.parametrize('ask', [directory.create, directory.has_begun])
+@pytest.mark.parametrize('ask', [directory.create, directory.check])
 def test_another_runs_directory_is_refused_and_left_as_it_is(config, tmp_path, ask):
     directory.create(tmp_path, config)
     before = (tmp_path / 'config.json').read_bytes()
@@ -51,6 +52,17 @@ def test_another_runs_directory_is_refused_and_left_as_it_is(config, tmp_path, a
     message = refused(ask, tmp_path, config)
     assert 'holds another run: its seed is 0, here 5; give another directory' in message
     assert (tmp_path / 'config.json').read_bytes() == before
+
+
+@pytest.mark.parametrize('ask', [directory.create, directory.check])
+def test_checkpoints_that_nothing_says_whose_they_are_are_refused(config, tmp_path, ask):
+    (tmp_path / 'checkpoints' / '7').mkdir(parents=True)
+    assert 'has checkpoints but no config.json' in refused(ask, tmp_path, config)
+
+
+def test_a_damaged_record_is_named(config, tmp_path):
+    (tmp_path / 'metrics.jsonl').write_text('{"kind": "train", "step": 1}\n\0\0\0\n')
+    assert 'metrics.jsonl has a damaged line' in refused(directory.read_metrics, tmp_path)
 
 
 def test_the_identity_written_down_is_that_of_the_config(config, tmp_path):

@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 
-from resnet_jax.data import resident
 from resnet_jax.data.augment import Normalization
 from resnet_jax.data.resident import Examples
 from resnet_jax.train.state import Sums, TrainState, initial_state, no_sums
@@ -137,11 +136,19 @@ def run(parts):
     return go
 
 
-def test_the_border_of_a_crop_is_0_after_normalisation(run):
+@pytest.fixture(scope='module')
+def eight(parts):
+    """Two batches of images, and the normalisation of their split: (examples, mean and deviation of every pixel)."""
+    examples = Examples(*(leaf[: 2 * SIZE] for leaf in parts.splits.train))
+    whole = [np.broadcast_to(leaf, examples.images.shape[1:]) for leaf in parts.splits.normalization]
+    return examples, Normalization(*whole)
+
+
+def test_the_border_of_a_crop_is_0_after_normalisation(run, eight):
     """Where every pixel is the mean, normalised images are 0: a border of black bytes would not be."""
-    examples = Examples(jnp.full((8, 8, 8, 1), 9, jnp.uint8), jnp.arange(8, dtype=jnp.int32))
-    mean = np.full((1, 1, 1), np.float32(9) / np.float32(255), np.float32)
-    normalization = Normalization(mean, np.full((1, 1, 1), 0.01, np.float32))
+    examples = eight[0]._replace(images=jnp.full_like(eight[0].images, 9))
+    mean = np.full((8, 8, 1), np.float32(9) / np.float32(255), np.float32)
+    normalization = Normalization(mean, np.full_like(mean, 0.01))
     whole = run(examples, normalization, 2)
     cropped = run(examples, normalization, 2, augmented=True)
     jax.tree.map(np.testing.assert_array_equal, whole.params, cropped.params)
@@ -149,15 +156,13 @@ def test_the_border_of_a_crop_is_0_after_normalisation(run):
     assert not np.array_equal(off_mean.params['stem']['conv1']['kernel'], whole.params['stem']['conv1']['kernel'])
 
 
-def test_every_step_draws_its_own_crops(run, parts):
+def test_every_step_draws_its_own_crops(run, eight):
     """Equal batches, and a rate of 0 at the first step: the second loss differs by the draws alone."""
-    images, labels = parts.splits.train.images[:SIZE], parts.splits.train.labels[:SIZE]
-    examples = Examples(jnp.tile(images, (2, 1, 1, 1)), jnp.tile(labels, 2))
+    examples, normalization = eight
+    twice = Examples(*(jnp.concatenate([leaf[:SIZE], leaf[:SIZE]]) for leaf in examples))
 
     def losses(augmented):
-        first, both = (
-            float(run(examples, parts.splits.normalization, stop, augmented=augmented).sums.loss) for stop in (1, 2)
-        )
+        first, both = (float(run(twice, normalization, stop, augmented=augmented).sums.loss) for stop in (1, 2))
         return first, both - first
 
     first, second = losses(augmented=True)
@@ -166,29 +171,29 @@ def test_every_step_draws_its_own_crops(run, parts):
     assert second == pytest.approx(first, rel=1e-5)
 
 
-def test_a_loss_that_is_not_finite_ends_the_call_right_after_its_step(run):
-    """A pixel is black but in the third batch, and is blown up to 1e36: of seven steps three are done."""
-    images = np.random.default_rng(0).integers(1, 255, (32, 8, 8, 1)).astype(np.uint8)
-    images[:, 0, 0] = 0
-    labels, deviation = jnp.arange(32, dtype=jnp.int32) % 10, np.ones((8, 8, 1), np.float32)
+def test_a_loss_that_is_not_finite_ends_the_call_right_after_its_step(run, eight):
+    """A pixel is black but in the second batch, and is blown up to 1e36: of seven steps two are done."""
+    images, deviation = eight[0].images.at[:, 0, 0].set(0), np.ones((8, 8, 1), np.float32)
     deviation[0, 0] = 1e-36
     normalization = Normalization(0 * deviation, deviation)
-    fine = run(Examples(jnp.asarray(images), labels), normalization, 7)
+    fine = run(eight[0]._replace(images=images), normalization, 7)
     assert int(fine.step) == 7 and np.isfinite(fine.sums.loss)
-    images[2 * SIZE : 3 * SIZE, 0, 0] = 255
-    broken = run(Examples(jnp.asarray(images), labels), normalization, 7)
-    assert int(broken.step) == 3 and not np.isfinite(broken.sums.loss)
+    broken = run(eight[0]._replace(images=images.at[SIZE:, 0, 0].set(255)), normalization, 7)
+    assert int(broken.step) == 2 and not np.isfinite(broken.sums.loss)
 
 
-def test_the_order_given_is_the_order_trained_in(run, parts):
+def test_the_order_given_is_the_order_trained_in(run, eight, parts):
     """The loss of a step is that of the examples that the permutation names, normalised as told."""
-    examples, normalization = parts.splits.train, parts.splits.normalization
-    order = resident.order(jnp.asarray(1), jnp.asarray(0), examples=len(examples.labels))
-    chosen = order[:SIZE]
-    images = (examples.images[chosen].astype(jnp.float32) / 255 - normalization.mean) / normalization.deviation
+    examples, normalization = eight
+    order = jnp.asarray([6, 1, 4, 3, 0, 2, 5, 7], jnp.int32)
+    images = (examples.images.astype(jnp.float32) / 255 - normalization.mean) / normalization.deviation
     start = initial_state(parts.network, parts.optimizer, 0)
     apply = jax.jit(functools.partial(parts.network.apply, train=True, mutable=['batch_stats']))
-    logits, _ = apply(start.variables, images)
-    losses = -jax.nn.log_softmax(logits)[jnp.arange(SIZE), examples.labels[chosen]]
-    state = run(examples, normalization, 1, order)
-    assert float(state.sums.loss) == pytest.approx(float(losses.mean()), rel=1e-5)
+
+    def loss(chosen):
+        logits, _ = apply(start.variables, images[chosen])
+        return -jax.nn.log_softmax(logits)[jnp.arange(SIZE), examples.labels[chosen]].mean()
+
+    trained = float(run(examples, normalization, 1, order).sums.loss)
+    assert trained == pytest.approx(float(loss(order[:SIZE])), rel=1e-5)
+    assert abs(trained - float(loss(jnp.arange(SIZE)))) > 1e-3
