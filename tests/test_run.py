@@ -65,7 +65,7 @@ def last_test(run_dir):
 def test_training_says_what_it_trains_what_came_of_it_and_what_the_experiment_found(trained, run):
     run_dir, out = trained
     arch = spec.architecture(run.config)
-    assert f'pre-activation ResNet-14 on digits: {spec.parameters(arch):,} parameters, 13 steps of 128' in out
+    assert f'{spec.title(arch)} on digits: {spec.parameters(arch):,} parameters, 13 steps of 128' in out
     assert f'step 13: test error {last_test(run_dir)["error"]:.2f} %' in out
     finding = findings.load(run_dir, 'lesion')
     assert finding.title in out and f'report: {run_dir}/report.html' in out

@@ -31,7 +31,7 @@ def hold(run_dir):
 
 
 def test_a_config_comes_back_as_it_was_tuples_and_all(config, tmp_path):
-    assert directory.create(tmp_path / 'deep' / 'run', config) is False
+    directory.create(tmp_path / 'deep' / 'run', config)
     assert directory.read_config(tmp_path / 'deep' / 'run').to_dict() == config.to_dict()
 
 
