@@ -135,12 +135,13 @@ def test_an_empty_folder_takes_no_checkpoints_place(saved):
 
 
 @pytest.mark.parametrize('lost', ['_CHECKPOINT_METADATA', 'default/_METADATA', 'default'])
-def test_a_checkpoint_deleted_in_part_is_none(saved, lost):
+def test_a_checkpoint_deleted_in_part_is_none_and_is_set_aside(saved, lost):
     path = saved / 'checkpoints' / '8' / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert Checkpoints(saved, read_only=True).steps == [0, 4]
     checkpoints = Checkpoints(saved, keep=2, snapshots=(0,))
     assert checkpoints.steps == [0, 4]
+    assert len(list((saved / 'checkpoints').glob('.8.damaged-*'))) == 1
     checkpoints.save(8, state(8))
     assert bits(Checkpoints(saved).restore(8, state())) == bits(state(8))
 

@@ -13,7 +13,7 @@ def test_the_fingerprint_names_what_decides_the_bits(monkeypatch):
     monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_enable_fast_math=false')
     found = environment.fingerprint()
     assert found['jax'] == importlib.metadata.version('jax')
-    assert 'XLA_FLAGS=--xla_cpu_enable_fast_math=false' in found['flags']
+    assert 'XLA_FLAGS=--xla_cpu_enable_fast_math=false' in str(found['flags'])
     assert (found['devices'], found['platform']) == (jax.device_count(), jax.default_backend())
 
 
