@@ -166,7 +166,7 @@ def test_a_sweep_finds_what_the_whole_network_finds_lesion_by_lesion(make_networ
     np.testing.assert_array_equal(right[-1], intact)
     assert 0 < intact.sum() < len(intact) and (right[:-1] != intact).any()
     total = len(lesions) * len(chunks)
-    assert [done for _, done, _ in told] == list(range(16, total + 1, 16))
+    assert [done for _, done, _ in told] == [*range(16, total, 16), total]
     assert {of for _, _, of in told} == {total}
 
 

@@ -155,7 +155,7 @@ def test_every_claim_that_can_be_made_is_in_the_test_above():
 
 def test_numbers_are_held_against_the_papers_on_the_papers_data_and_network_alone():
     forms = [form for _, form in made_claims(data='cifar10')]
-    assert forms.count('number') == 5 and forms.count('shape') == 2
+    assert forms.count('number') == 5 and forms.count('shape') == 3
     for network, data in [
         (singles(), 'digits'),
         (singles(), 'cifar100'),
@@ -163,7 +163,7 @@ def test_numbers_are_held_against_the_papers_on_the_papers_data_and_network_alon
         (singles(110, 'basic'), 'cifar10'),
         (singles(110, shortcut='B'), 'cifar10'),
     ]:
-        assert [form for _, form in made_claims(network, data=data)] == ['shape', 'shape']
+        assert [form for _, form in made_claims(network, data=data)] == ['shape'] * 3
         notes = lesion.notes(measurement(network, data=data))
         assert any('only the shape of a claim is tested' in note for note in notes)
 
@@ -176,11 +176,17 @@ def test_a_plain_network_alone_claims_nothing_but_on_the_papers_data():
     ]
 
 
-def test_the_shallowest_and_the_deepest_network_are_compared_and_the_plain_one_nearest_in_depth():
-    others = [singles(56), singles(20), singles(20, 'basic', 'none'), singles(56, 'basic', 'none')]
+def test_depths_of_one_kind_are_compared_and_a_plain_network_with_the_residual_one_nearest_to_it():
+    others = [
+        singles(56),
+        singles(20),
+        singles(20, 'basic', 'none'),
+        singles(56, 'basic', 'none'),
+        singles(110, 'basic'),
+    ]
     statements = [statement for statement, _ in made_claims(singles(44), others)]
     assert 'Resilience grows with depth: a deletion costs preact-20 more than preact-56' in statements
-    assert 'Without shortcuts a deletion costs more: plain-56 against preact-44' in statements
+    assert 'Without shortcuts a deletion costs more: plain-56 against preact-56' in statements
     assert len(lesion.notes(measurement(singles(44), others))) < len(lesion.notes(measurement(singles(44))))
 
 

@@ -73,7 +73,7 @@ def test_the_report_tells_the_run_and_its_verdicts(measured_run):
     assert path == measured_run / 'report.html'
     page = Page(path)
     assert_self_contained(page)
-    for words in ('ResNet-110 (54 preact blocks, shortcut A) on digits', '1.11 % test error (356 of 360 images right)',
+    for words in ('preact-110 (54 preact blocks, shortcut A) on digits', '1.11 % test error (356 of 360 images right)',
                   '1,727,674 parameters', '✓ 1 supported', '✗ 1 refuted', '? 1 undecided', '0.2 (0.1 to 0.3333)',
                   'at most 1', 'at least 0.5', 'as a shape, on digits', 'entry blocks 1, 19, 37',
                   'train.batch_size 128', 'devices cpu:0'):  # fmt: skip
