@@ -5,18 +5,18 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
-from resnet_jax.spec import Architecture
+from resnet_jax.models.architecture import Architecture
 
 
 class Block(nn.Module):
     """Basic and full pre-activation block with shortcut A (stride, zeros split)."""
 
-    def __init__(self, kind: str, inputs: int, features: int, strides: int, activated: bool, shortcut: bool):
+    def __init__(self, preact: bool, inputs: int, features: int, strides: int, activated: bool, shortcut: bool):
         super().__init__()
-        self.kind, self.strides, self.pad, self.shortcut = kind, strides, features - inputs, shortcut
+        self.preact, self.strides, self.pad, self.shortcut = preact, strides, features - inputs, shortcut
         self.conv1 = nn.Conv2d(inputs, features, 3, strides, 1, bias=False)
         self.conv2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
-        self.bn1 = nn.Identity() if activated else nn.BatchNorm2d(features if kind == 'basic' else inputs)
+        self.bn1 = nn.Identity() if activated else nn.BatchNorm2d(inputs if preact else features)
         self.act1 = nn.Identity() if activated else nn.ReLU()
         self.bn2 = nn.BatchNorm2d(features)
 
@@ -25,7 +25,7 @@ class Block(nn.Module):
         if self.strides > 1:
             half = self.pad // 2
             beside = functional.pad(x[:, :, :: self.strides, :: self.strides], (0, 0, 0, 0, half, self.pad - half))
-        if self.kind == 'basic':
+        if not self.preact:
             y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
             return functional.relu(y + beside if self.shortcut else y)
         y = self.conv2(functional.relu(self.bn2(self.conv1(self.act1(self.bn1(x))))))
@@ -35,18 +35,18 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     def __init__(self, arch: Architecture):
         super().__init__()
-        width, channels = arch.widths[0], arch.image_shape[-1]
+        width, channels = arch.stem_width, arch.image_shape[-1]
         self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         blocks, inputs = [], width
         for stage, (count, features) in enumerate(zip(arch.stage_blocks, arch.widths, strict=True)):
             for position in range(count):
                 strides = 2 if stage and position == 0 else 1
-                activated = arch.block == 'preact' and not blocks
-                blocks.append(Block(arch.block, inputs, features, strides, activated, arch.shortcut != 'none'))
+                activated = arch.preactivated and not blocks
+                blocks.append(Block(arch.preactivated, inputs, features, strides, activated, arch.shortcut != 'none'))
                 inputs = features
         self.blocks = nn.Sequential(*blocks)
-        self.bn = nn.BatchNorm2d(inputs) if arch.block == 'preact' else None
+        self.bn = nn.BatchNorm2d(inputs) if arch.preactivated else None
         self.dense = nn.Linear(inputs, arch.classes)
 
     def forward(self, x):

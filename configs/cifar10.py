@@ -27,7 +27,7 @@ def get_config(recipe: str = 'resnet20') -> ConfigDict:
     config.network.update(zoo.settings(recipe))
     # He 2016 always warms up; He 2015 does for 110 layers and more, until the training error is below 80 %,
     # "about 400 iterations": taken as 400 here.
-    if config.network.block == 'preact' or config.network.depth >= 110:
+    if config.network.placement == 'full_preactivation' or sum(config.network.stage_blocks) >= 54:
         config.train.schedule.update(warmup='constant', warmup_steps=400, warmup_rate=0.01)
     return config
 

@@ -13,20 +13,53 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of initialisation, order and augmentation
 
     config.network = network = ConfigDict()
-    network.block = 'basic'  # basic: conv-BN-ReLU-conv-BN, add, ReLU; preact: BN-ReLU-conv-BN-ReLU-conv, add
-    network.depth = 20  # 6n+2: n blocks of two convolutions in each of three stages, stem and head
-    network.widths = (16, 32, 64)  # filters of each stage
-    network.shortcut = 'A'  # A: identity, zero-padded; B: projection where the shape changes; C: everywhere; none
-    network.subsample = 'stride'  # of shortcut A: stride (every second pixel) or average (2x2 mean)
+    network.stem = 'cifar'  # cifar: 3x3; imagenet: 7x7/2, max pool; three: three 3x3, max pool; deep: seven
+    network.stem_width = 16  # filters
+    network.stem_strides = (2, 2, 1, 1, 1, 1, 1)  # of the deep stem's convolutions
+    network.block = 'basic'  # basic, bottleneck, downsampling, half_resolution, linear_projection, inception,
+    #                          inception_resnet (A, B, C by stage), inception_resnet_a, …_b, …_c
+    network.stage_blocks = (3, 3, 3)  # blocks of each stage
+    network.widths = (16, 32, 64)  # filters that each stage's blocks give
+    network.mid_ratios = (1.0,)  # widths of a branch's convolutions but the last, as shares of what the block gives
+    network.groups = 1  # of the 3x3 convolutions (ResNeXt)
+    network.strided_conv = 1  # which convolution of an entry block strides: of a bottleneck 1 (v1) or 2 (v1.5)
+    network.downsample = 'stride'  # stride, or max_pool: 2x2 before an entry block, which then has no strides (VGG)
+    network.squeeze_excite = 0  # by how much squeeze-and-excitation reduces the channels; 0: there is none
+    network.dropout = 0.0  # before the last convolution of a branch (wide residual networks)
+    network.placement = 'original'  # of BN and ReLU, He et al. 2016 figure 4: original, bn_after_addition,
+    #                                 relu_before_addition, relu_only_preactivation, full_preactivation
+    network.shortcut = 'A'  # identity; A: identity, zero-padded; B: projection where the shape changes; C: everywhere;
+    #                         conv: C without BN; exclusive_gating, shortcut_gating, dropout: on A; none
+    network.subsample = 'stride'  # of a shortcut: stride (every second pixel) or average (2x2 mean; B: ResNet-D)
     network.zero_channels = 'split'  # of shortcut A: split (half before, half behind) or behind
+    network.shortcut_scale = 1.0  # constant gain of the shortcut
+    network.residual_scale = 1.0  # constant gain of the residual branch
+    network.gate_bias = -6.0  # b_g of the two gatings: what the gate's bias starts at
+    network.shortcut_dropout = 0.5  # of shortcut dropout
+    network.join = 'add'  # add, or concatenate: [shortcut, residual] and a 1x1 convolution back to the width
+    network.dense = 'after'  # of linear_projection: the dense layer after the two convolutions, or between them
+    network.dense_join = 'product'  # of linear_projection: product or concatenate
+    network.share = 'none'  # among the blocks of a stage's body: none, kernels, parameters (γ and β too), all
+    network.survival = 1.0  # stochastic depth: the last block's probability of being kept, falling linearly from 1
+    network.norm = 'batch'  # batch, group or none
+    network.norm_groups = 32  # groups of channels of group normalisation
+    network.norm_examples = 0  # examples that batch normalisation takes together in training; 0: the whole batch
     network.norm_momentum = 0.9  # of the running statistics: the share kept at each step
     network.norm_epsilon = 1e-5
+    network.conv = 'plain'  # plain, standardized (weight standardisation) or scaled_standardized (NF-ResNet)
+    network.gain = 'none'  # of the branch at the start: zero_gamma, skipinit, rezero, fixup or nf (NF-ResNet)
+    network.nf_alpha = 0.2  # of gain nf: how much variance a block adds
+    network.pool = 'average'  # of the head: average, max, both, or flatten (no pool)
+    network.head_widths = ()  # of dense layers with ReLU before the last
+    network.head_dropout = 0.0  # before the last dense layer, or behind each one before it
 
     config.data = data = ConfigDict()
-    data.dataset = 'cifar10'  # digits, cifar10, cifar100
+    data.dataset = 'cifar10'  # digits, cifar10, cifar100, imagenet2012
     data.data_dir = ''  # TFDS directory; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
     data.selection = 0  # training examples held out; whatever is chosen is chosen on these
-    data.normalize = 'pixel_mean'  # pixel_mean: subtract each pixel's mean; channel: mean and deviation a channel
+    data.normalize = 'pixel_mean'  # pixel_mean: subtract each pixel's mean; channel: mean and deviation a channel;
+    #                               imagenet: those of ImageNet's channels, as imported weights expect them
+    data.crop_fraction = 1.0  # of images of any size: the share of the shorter side that the crop at the centre takes
     data.shift = 4  # pixels of zero padding around a random crop of the image's own size
     data.flip = True  # left to right, one time in two
 
@@ -36,6 +69,9 @@ def get_config() -> ConfigDict:
     train.nesterov = False
     train.weight_decay = 1e-4
     train.decay_norm_and_bias = True  # the papers decay every parameter
+    train.start_from = ''  # directory of a run whose newest checkpoint gives the variables at step 0 (fine-tuning)
+    train.new_head = True  # of start_from: a fresh last dense layer; False: that run's, whose classes must agree
+    train.frozen = ()  # parts that stay as they started, BN's statistics too: stem, stage1, …
     train.schedule = schedule = ConfigDict()
     schedule.name = 'steps'  # steps: times `factor` at each boundary; cosine: to 0 at `steps`
     schedule.learning_rate = 0.1

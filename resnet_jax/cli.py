@@ -42,6 +42,17 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument('--split', default='test', choices=('train', 'selection', 'test'))
     evaluate.add_argument('--step', type=int, help='checkpoint to take; the newest without it')
     evaluate.add_argument('--delete', default='', metavar='N[,N]', help='blocks to delete, numbered from 1')
+    evaluate.add_argument('--probabilities', type=Path, metavar='FILE', help='write those of the softmax as an .npz')
+    evaluate.add_argument('--features', default='', metavar='NAME[,NAME]',
+                          help='stem, stage1, …, block:N, pool, logits: write them as an .npz, with --out')  # fmt: skip
+    evaluate.add_argument('--out', type=Path, metavar='FILE', help='the .npz of --features')
+
+    predict = command('predict', 'what a trained run takes image files for, by any of its classes')
+    _run_option(predict)
+    predict.add_argument('files', nargs='+', type=Path, metavar='FILE', help='JPEG, PNG, WebP, BMP or GIF')
+    predict.add_argument('--top', type=int, default=5, metavar='N', help='how many classes to show (5)')
+    predict.add_argument('--saliency', type=Path, metavar='DIR',
+                         help='write a picture for each file: which pixels the first class depends on')  # fmt: skip
 
     experiment = command('experiment', 'test a hypothesis on a trained run: measures, draws, judges')
     experiment.add_argument('name', metavar='NAME', help='of experiments/, or the path of a file (try: lesion)')
@@ -51,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
     report = command('report', "write a run's report.html anew from the files in it")
     _run_option(report)
 
-    command('describe', 'the named networks: parameters, multiply-adds, depth, stages; or one config', CONFIG_HELP)
+    describe = command('describe', 'the named networks and what they cost; of one, layer by layer', CONFIG_HELP)
+    describe.add_argument('network', nargs='?', metavar='NAME', help='a network of that list, or of its forms')
 
     data = command('data', 'the datasets: what is here, and how to get what is not')
     actions = data.add_subparsers(dest='action', required=True, metavar='ACTION')
@@ -62,16 +74,43 @@ def parser() -> argparse.ArgumentParser:
     for action in (listing, prepare):
         action.add_argument('--data-dir', default='', metavar='DIR',
                             help='TFDS directory; without it $TFDS_DATA_DIR, else ~/tensorflow_datasets')  # fmt: skip
+
+    _weights_actions(command('weights', "torchvision's and timm's weights: make a run of them, or them of a run"))
     return top
+
+
+def _weights_actions(weights: argparse.ArgumentParser) -> None:
+    actions = weights.add_subparsers(dest='action', required=True, metavar='ACTION')
+    taken = actions.add_parser('import', help='a state dict (.safetensors, .pt, .pth) as a run of step 0')
+    taken.add_argument('file', type=Path, metavar='FILE', help='it is checked whole; nothing in it is executed')
+    taken.add_argument('--architecture', required=True, metavar='NAME', help='e.g. resnet50, preact_resnet101, vgg19')
+    taken.add_argument('--out', required=True, type=Path, metavar='RUN', help='directory of the run, a new one')
+    taken.add_argument('--labels', type=Path, metavar='FILE', help="the classes' names, one a line; else numbers")
+    taken.add_argument('--sha256', default='', metavar='HEX', help="what the file's must be")
+    given = actions.add_parser('export', help='the newest checkpoint as a state dict that torch loads')
+    given.add_argument('run', type=Path, metavar='RUN', help='directory of the run')
+    given.add_argument('--out', required=True, type=Path, metavar='FILE', help='a new .safetensors file')
+    given.add_argument('--names', default='', choices=('torchvision', 'timm'),
+                       help="whose names; without it torchvision's where it has the network, else timm's")  # fmt: skip
 
 
 def _run_option(command: argparse.ArgumentParser, text: str = 'directory of the run') -> None:
     command.add_argument('--run', required=True, type=Path, metavar='DIR', help=text)
 
 
+def _joined(argv: Sequence[str]) -> list[str]:
+    """`--config VALUE` as `--config=VALUE`: else argparse, which knows no --config, takes VALUE for a NAME."""
+    words, joined = list(argv), []
+    while words:
+        word = words.pop(0)
+        bare = word == '--config' or (word.startswith('--config.') and '=' not in word)
+        joined.append(f'{word}={words.pop(0)}' if bare and words else word)
+    return joined
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = _joined(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     arguments, rest = parser().parse_known_args(argv)
     try:
@@ -79,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if rest and arguments.command not in ('train', 'describe'):
             raise UserError(f'{arguments.command} does not take {rest[0]}; see resnet-jax {arguments.command} --help')
-        getattr(commands, arguments.command)(arguments, rest)
+        return getattr(commands, arguments.command)(arguments, rest) or 0
     except (UserError, Stopped) as error:
         print(f'resnet-jax: {error}', file=sys.stderr)
         return error.exit_code
@@ -94,7 +133,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('resnet-jax: interrupted', file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == '__main__':

@@ -11,6 +11,8 @@ from rich.table import Table
 from resnet_jax import config as configuration
 from resnet_jax import spec
 from resnet_jax.errors import UserError
+from resnet_jax.models import counts
+from resnet_jax.models.architecture import Architecture
 
 # Where there is no terminal a table keeps its lines whole, up to this width.
 console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -35,7 +37,7 @@ def train(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 
     arch = spec.architecture(settings)
     console.print(
-        f'{spec.title(arch)} on {settings.data.dataset}: {spec.parameters(arch):,} parameters, '
+        f'{configuration.title(settings.network)} on {settings.data.dataset}: {counts.parameters(arch):,} parameters, '
         f'{settings.run.steps:,} steps of {settings.train.batch_size}, in {arguments.run}'
     )
     if _complete(arguments.run, settings):
@@ -49,17 +51,44 @@ def train(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 
 
 def evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
+    from resnet_jax.analysis.features import check_names
+    from resnet_jax.display import progress
     from resnet_jax.run import load
 
-    run = load(arguments.run, arguments.step)
-    result = (
-        run.lesion(_numbers(arguments.delete), arguments.split) if arguments.delete else run.evaluate(arguments.split)
-    )
+    names = [name for name in arguments.features.split(',') if name]
+    if bool(names) != bool(arguments.out):
+        raise UserError('--features NAME[,NAME] and --out FILE go together: the features are written into that file')
+    delete = _numbers(arguments.delete) if arguments.delete else []
+    with progress() as show:
+        run = load(arguments.run, arguments.step, show)
+        check_names(run.network.arch, names)
+        result = run.lesion(delete, arguments.split) if delete else run.evaluate(arguments.split)
     without = f' without block {arguments.delete}' if arguments.delete else ''
     console.print(
         f'{arguments.run} at step {run.step:,}{without}: {arguments.split} error {result.error:.2f} % '
         f'({result.examples - result.correct} of {result.examples} wrong), loss {result.loss:.4f}'
     )
+    examples = getattr(run.dataset, arguments.split)
+    if arguments.probabilities:
+        _write_arrays(arguments.probabilities, {'probabilities': run.predict(examples.images, delete)}, examples.labels)
+    if names:
+        _write_arrays(arguments.out, run.features(names, examples.images, delete), examples.labels)
+
+
+def _write_arrays(path: Path, arrays: dict, labels) -> None:
+    from resnet_jax.files import write_npz
+
+    write_npz(path, {**arrays, 'labels': labels})
+    console.print('\n'.join(f'{name}: {values.dtype} {values.shape} in {path}' for name, values in arrays.items()))
+
+
+def predict(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    from resnet_jax import prediction
+    from resnet_jax.run import load
+
+    run = load(arguments.run)
+    refused = prediction.predict(run, arguments.files, arguments.top, arguments.saliency, console)
+    return UserError.exit_code if refused else 0
 
 
 def experiment(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
@@ -75,23 +104,34 @@ def report(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 
 
 def describe(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
+    from resnet_jax import describe as tables
     from resnet_jax.models import zoo
 
     settings = configuration.from_arguments(rest)
-    table = Table('network', 'parameters', 'multiply-adds', 'depth', 'blocks a stage', 'widths', 'input', box=None)
-    for column in table.columns[1:4]:
-        column.justify = 'right'
+    if settings is not None and arguments.network:
+        raise UserError(f'describe takes a name or a --config, not both; got {arguments.network} and --config')
     if settings is not None:
-        _describe_row(table, '(this config)', spec.architecture(settings))
-    else:
-        base = configuration.load('configs/default.py')
-        for name in zoo.NAMES:
-            base.network.update(zoo.settings(name))
-            _describe_row(table, name, spec.architecture(base))
-    console.print(table)
-    if settings is None:
-        console.print('any depth 6n+2 has a name, e.g. configs/cifar10.py:preact_resnet164; multiply-adds of one image')
+        console.print(tables.layers(spec.architecture(settings)))
+        return
+    if arguments.network:
+        console.print(tables.layers(_named(arguments.network)))
+        return
+    console.print(tables.networks((name, _named(name)) for name in zoo.NAMES))
+    console.print(
+        'Of one image, CIFAR 32 px, ImageNet (from resnet18 on) 224 px. field: pixels that the last feature sees; last '
+        'column: where the multiply-adds are. '
+        'Layer by layer: resnet-jax describe NAME; other depths and widths have names too, as resnet26, wrn40_4'
+    )
 
+
+def _named(name: str) -> Architecture:
+    """The architecture of a named network, for the images it was made for."""
+    from resnet_jax.models import zoo
+
+    config = configuration.load('configs/default.py')
+    config.network.update(zoo.settings(name))
+    config.data.dataset = zoo.dataset(name)
+    return spec.architecture(config)
 
 def data(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.data import sources
@@ -120,11 +160,24 @@ def data(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         console.print(line)
 
 
-def _describe_row(table: Table, name: str, arch: spec.Architecture) -> None:
-    table.add_row(
-        name, f'{spec.parameters(arch):,}', f'{spec.multiply_adds(arch) / 1e6:,.1f} M', str(arch.depth),
-        ' '.join(map(str, arch.stage_blocks)), ' '.join(map(str, arch.widths)), 'x'.join(map(str, arch.image_shape)),
-    )  # fmt: skip
+def weights(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
+    if arguments.action == 'export':
+        from resnet_jax.weights.exporting import export_weights
+
+        name = export_weights(arguments.run, arguments.out, arguments.names)
+        console.print(f'{arguments.out}: {name}, the weights of {arguments.run}')
+        return
+    from resnet_jax.weights.importing import import_weights
+
+    found = import_weights(
+        arguments.file, arguments.architecture, arguments.out, labels=arguments.labels, sha256=arguments.sha256
+    )
+    for dtype, count in found.converted.items():
+        console.print(f'{count} tensors were {dtype} and are now float32')
+    console.print(
+        f'{arguments.out}: {arguments.architecture} of step 0, by the names of {found.library}. '
+        f'Next: resnet-jax evaluate --run {arguments.out}'
+    )
 
 
 def _complete(run_dir: Path, settings) -> bool:

@@ -4,13 +4,15 @@ import ast
 import difflib
 import importlib.util
 import inspect
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.errors import UserError
+from resnet_jax.models import zoo
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -84,6 +86,24 @@ def _check_settings(file: str, settings: dict, known: dict) -> None:
         raise UserError(f'{file} lacks config.{missing[0]}; start from configs/default.py, which has every setting')
 
 
+def title(network: Mapping) -> str:
+    """A name for a kind of network: the nearest one of the zoo, and the settings in which it differs from that.
+
+    No two kinds share one: `resnet20`, `preact_resnet110-shortcut-none`.
+    """
+    base = spec.flatten(load('configs/default.py').network)
+    ours = spec.flatten(network)
+
+    def differences(name: str) -> dict:
+        theirs = spec.flatten({**base, **zoo.settings(name)})
+        return {key: value for key, value in ours.items() if value != theirs[key]}
+
+    name = min(zoo.like(ours['stage_blocks']), key=lambda name: len(differences(name)))
+    shown = {key: '_'.join(map(str, value)) if isinstance(value, list) else value
+             for key, value in differences(name).items()}  # fmt: skip
+    return '-'.join([name, *(f'{key}-{value}' for key, value in shown.items())])
+
+
 def _unknown(key: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     return UserError(f'no setting is called config.{key}' + (f'; the nearest is config.{near[0]}' if near else ''))
@@ -110,8 +130,20 @@ def _parse(key: str, text: str, present: object) -> object:
         value = ast.literal_eval(text.capitalize() if text in ('true', 'false') else text)
     except (ValueError, SyntaxError, TypeError):
         value = None
-    if isinstance(present, tuple) and isinstance(value, int | list):
-        value = tuple(value) if isinstance(value, list) else (value,)
+    if isinstance(present, tuple):
+        value = _tuple(text if value is None else value, present)
     if type(value) is not type(present):
         raise UserError(f'config.{key} is a {type(present).__name__}, as {present!r} is; got {text!r}')
     return value
+
+
+def _tuple(value: object, present: tuple) -> object:
+    """A tuple of what stands for one: a list, one value alone, words with commas between."""
+    if isinstance(value, str) and re.fullmatch(r'\w+(,\w+)*', value):
+        value = value.split(',')
+    if isinstance(value, int | float):
+        value = (value,)
+    if not isinstance(value, tuple | list):
+        return value
+    fractions = any(type(each) is float for each in present)
+    return tuple(float(each) if fractions and type(each) is int else each for each in value)

@@ -32,6 +32,9 @@ def training(steps: int) -> Iterator[Callable[[dict], None]]:
             if record['kind'] == 'note':
                 console.print(record['text'])
                 return
+            if record['kind'] == 'loading':
+                show(record['done'], '', record['total'], record['what'])
+                return
             latest[record['kind']] = record
             if record['kind'] == 'progress':
                 show(record['step'], _state(latest))
@@ -66,10 +69,10 @@ def _counter(what: str, total: int | None) -> Iterator[Callable]:
     """Shows `done` of `total` with a note, on a terminal or as lines."""
     if console.is_terminal:
         with _bar() as bar:
-            task = bar.add_task(what, total=total, note='')
+            task = bar.add_task(what, total=total, note='', visible=False)  # until there is something to show
 
             def move(done: int, note: str, total: int | None = total, what: str = what) -> None:
-                bar.update(task, completed=done, note=note, total=total, description=what)
+                bar.update(task, completed=done, note=note, total=total, description=what, visible=True)
 
             yield move
         return

@@ -5,6 +5,7 @@ measurement `arrays`, `claims`, `figures` (name -> figure, caption, numbers), `s
 """
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -92,18 +93,18 @@ def done(name: str, run: Run, tier: str) -> Finding | None:
     return finding if same and finding.compared == compared else None
 
 
-# What two runs may differ in and still be compared: the network's kind, and the warm-up that the papers tie to it.
-_KIND = re.compile(r'network\.(block|depth|shortcut)|train\.schedule\.warmup.*')
+# What two runs may differ in and still be compared: the network, and the warm-up that the papers tie to it.
+_KIND = re.compile(r'network\..*|train\.schedule\.warmup.*')
 
 
 def comparable(run: Run) -> list[Run]:
-    """The finished runs in the same folder, as long as this one, that differ from it in the kind of network alone."""
+    """The finished runs in the same folder, as long as this one, that differ from it in the network alone."""
 
     def rest(config: ConfigDict) -> dict:
         return {key: value for key, value in spec.definition(config).items() if not _KIND.fullmatch(key)}
 
-    def kind(config: ConfigDict) -> tuple:
-        return config.network.block, config.network.depth, config.network.shortcut
+    def kind(config: ConfigDict) -> str:
+        return json.dumps(spec.flatten(config.network), sort_keys=True)
 
     found = {kind(run.config): run}
     for path in sorted(run.path.absolute().parent.glob('*/config.json')):

@@ -2,7 +2,12 @@
 
 import os
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from resnet_jax.errors import UserError
 
@@ -21,11 +26,30 @@ def check_name(kind: str, name: str) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes the file whole or not at all, creating its directory; a reader never meets half of it."""
+    with _replacing(path) as file:
+        file.write(data)
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by name as an .npz, whole or not at all.
+
+    Raises:
+      UserError: it cannot be written there.
+    """
+    try:
+        with _replacing(path) as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    except OSError as error:
+        raise UserError(f'cannot write {path} ({error.strerror}); give another file') from None
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
         with partial.open('wb') as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -1,25 +1,30 @@
 """A run, opened: `run = resnet_jax.load('runs/digits')`, then `run.evaluate()`, `run.lesion([3, 7])`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
-from resnet_jax import spec
+from resnet_jax import memory, spec
+from resnet_jax.analysis.features import check_names, features
 from resnet_jax.analysis.lesion import delete, deletion
+from resnet_jax.analysis.saliency import saliency
 from resnet_jax.data import resident
-from resnet_jax.data.augment import normalize
+from resnet_jax.data.augment import Normalization, normalize
 from resnet_jax.errors import UserError
+from resnet_jax.models.gates import Gates
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.progress import Progress, silent
 from resnet_jax.runtime import directory, mesh
-from resnet_jax.runtime.checkpoint import Checkpoints
 from resnet_jax.train.evaluate import Evaluation, evaluate
 from resnet_jax.train.loop import Splits, place_dataset
-from resnet_jax.train.optimizer import sgd
-from resnet_jax.train.state import TrainState, initial_state
+from resnet_jax.train.start import found_step, make_network, stored_state
+from resnet_jax.train.state import TrainState
 
 SPLITS = ('train', 'selection', 'test')
 
@@ -32,24 +37,27 @@ class Run:
       path: its directory.
       config: as it was resolved when the run started last.
       step: of the checkpoint that is open.
+      progress: hears of a dataset that is read.
     """
 
     path: Path
     config: ConfigDict
     step: int
+    progress: Progress = silent
 
     @cached_property
     def network(self) -> ResNet:
-        return ResNet(spec.architecture(self.config), self.config.run.scan_unroll)
+        return make_network(self.config)
+
+    @cached_property
+    def title(self) -> str:
+        """The name of its kind of network."""
+        return directory.read_title(self.path)
 
     @cached_property
     def state(self) -> TrainState:
         """All that the checkpoint holds."""
-        optimizer = sgd(self.config.train)
-        like = jax.eval_shape(lambda: initial_state(self.network, optimizer, self.config.seed))
-        whole = mesh.whole(mesh.data_mesh(jax.device_count()))
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), like)
-        return Checkpoints(self.path, read_only=True).restore(self.step, like)
+        return stored_state(self.path, self.step)
 
     @property
     def variables(self) -> dict:
@@ -58,7 +66,18 @@ class Run:
 
     @cached_property
     def dataset(self) -> Splits:
-        return place_dataset(self.config.data, mesh.whole(mesh.data_mesh(jax.device_count())))
+        return place_dataset(self.config.data, mesh.whole(mesh.data_mesh(jax.device_count())), self.progress)
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """As the run's directory states it: neither evaluation nor prediction needs the training images."""
+        (mean, deviation), _ = directory.read_preprocessing(self.path)
+        return jax.device_put(Normalization(mean, deviation), mesh.whole(mesh.data_mesh(jax.device_count())))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Their names, in order of labels."""
+        return directory.read_preprocessing(self.path)[1]
 
     def evaluate(self, split: str = 'test') -> Evaluation:
         """Loss, correct and examples of a split (train, selection or test)."""
@@ -70,15 +89,67 @@ class Run:
         Raises:
           UserError: a block does not exist, or nothing would pass in its place.
         """
-        lesion = deletion(self.network.arch, blocks)
-        return self._evaluate(split, delete(self.network.intact_gates(), lesion))
+        return self._evaluate(split, self._gates(blocks))
+
+    def predict(self, images: np.ndarray | jax.Array, delete: Iterable[int] = ()) -> np.ndarray:
+        """Softmax probabilities, float32 (n, classes), of images as the dataset stores them, uint8 (n, h, w, c).
+
+        Args:
+          delete: blocks to delete, numbered from 1.
+        """
+        return self._over_batches(partial(_probabilities, self.network), images, self._gates(delete))
+
+    def features(
+        self, names: Sequence[str], images: np.ndarray | jax.Array, delete: Iterable[int] = ()
+    ) -> dict[str, np.ndarray]:
+        """Features by name, each (n, …), of images as `predict` takes them: stem, stage1, …, block:N, pool, logits.
+
+        Raises:
+          UserError: there is no feature of that name, or all of them would not fit the memory.
+        """
+        check_names(self.network.arch, names)
+        apply, gates = partial(features, self.network, names=tuple(names)), self._gates(delete)
+        one = jax.ShapeDtypeStruct((1, *self.network.arch.image_shape), jnp.float32)
+        shapes = jax.eval_shape(apply, self.variables, one, gates)
+        sizes = {name: each.size * each.dtype.itemsize for name, each in shapes.items()}
+        memory.check_fits(f'{", ".join(names)} of {len(images):,} images', len(images) * sum(sizes.values()),
+                          f'ask for less: the largest is {max(sizes, key=sizes.__getitem__)}')  # fmt: skip
+        found = self._over_batches(apply, images, gates)
+        return {name: found[name] for name in names}  # JAX sorts them
+
+    def saliency(self, images: np.ndarray | jax.Array, classes: np.ndarray) -> np.ndarray:
+        """Where the probability of these classes (n,) comes from in images as `predict` takes them: (n, h, w)."""
+        apply = partial(saliency, self.network)
+        inputs = normalize(jnp.asarray(images), self.normalization)
+        labels = jnp.asarray(classes)
+        # One at a time: what the backward pass keeps of an image is large.
+        parts = [apply(self.variables, inputs[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]
+        return np.concatenate(jax.device_get(parts))
 
     def chunks(self, split: str) -> Iterator[tuple[jax.Array, jax.Array]]:
         """A split as (images as the network takes them, labels), `config.run.eval_batch` at a time."""
         examples, batch = getattr(self.dataset, split), self.config.run.eval_batch
         for start in range(0, len(examples.labels), batch):
             part = resident.Examples(examples.images[start : start + batch], examples.labels[start : start + batch])
-            yield normalize(part.images, self.dataset.normalization), part.labels
+            yield normalize(part.images, self.normalization), part.labels
+
+    def _gates(self, blocks: Iterable[int]) -> Gates | None:
+        """Of a lesion; None for the network as it is."""
+        lesion = deletion(self.network.arch, blocks)
+        return delete(self.network.intact_gates(), lesion) if lesion.any() else None
+
+    def _over_batches(self, apply: Callable, images: np.ndarray | jax.Array, gates: Gates | None):
+        """`apply(variables, images, gates)` over all images, `config.run.eval_batch` at a time: arrays (n, …).
+
+        The last batch is filled up with its last image, so that one program is compiled.
+        """
+        count, results = len(images), []
+        batch = min(self.config.run.eval_batch, count)
+        for start in range(0, count, batch):
+            places = np.minimum(np.arange(start, start + batch), count - 1)
+            result = apply(self.variables, normalize(jnp.asarray(images[places]), self.normalization), gates)
+            results.append(jax.tree.map(lambda rows, start=start: np.asarray(rows)[: count - start], result))
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
     def _evaluate(self, split, gates) -> Evaluation:
         if split not in SPLITS:
@@ -87,13 +158,21 @@ class Run:
         if not len(examples.labels):
             raise UserError(f'the {split} split of {self.path} is empty; train a run with data.{split} above 0')
         return evaluate(
-            self.network, self.variables, examples, self.dataset.normalization,
+            self.network, self.variables, examples, self.normalization,
             batch=self.config.run.eval_batch, gates=gates,
         )  # fmt: skip
 
 
-def load(run_dir: str | Path, step: int | None = None) -> Run:
+@partial(jax.jit, static_argnames='network')
+def _probabilities(network, variables, images, gates):
+    return jax.nn.softmax(network.apply(variables, images, gates, train=False))
+
+
+def load(run_dir: str | Path, step: int | None = None, progress: Progress = silent) -> Run:
     """Opens the run of a directory at its newest checkpoint, or at that of `step`.
+
+    Args:
+      progress: hears of a dataset that is read.
 
     Raises:
       UserError: no run is there, or it has no such checkpoint.
@@ -101,9 +180,4 @@ def load(run_dir: str | Path, step: int | None = None) -> Run:
     path = Path(run_dir)
     config = directory.read_config(path)
     spec.validate(config)
-    steps = Checkpoints(path, read_only=True).steps if (path / 'checkpoints').is_dir() else []
-    if not steps or (step is not None and step not in steps):
-        there = ', '.join(map(str, steps)) or 'none'
-        wanted = 'checkpoint' if step is None else f'checkpoint of step {step}'
-        raise UserError(f'{path} has no {wanted} (it has: {there}); train it: resnet-jax train --run {path}')
-    return Run(path, config, steps[-1] if step is None else step)
+    return Run(path, config, found_step(path, step), progress)

@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
+from configs import default
+from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.spec import Architecture
 
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 # The programs here are small and many: LLVM's optimisations would cost three times what they save.
@@ -26,17 +28,31 @@ jax.config.update('jax_disable_most_optimizations', True)
 
 # Pre-activation ResNet-20 on the digits, four times narrower than the paper's.
 TINY = {
-    'block': 'preact',
-    'stage_blocks': (3, 3, 3),
+    **default.get_config().network.to_dict(),
+    'placement': 'full_preactivation',
+    'stem_width': 4,
     'widths': (4, 8, 16),
-    'shortcut': 'A',
-    'subsample': 'stride',
-    'zero_channels': 'split',
-    'norm_momentum': 0.9,
-    'norm_epsilon': 1e-5,
     'image_shape': (8, 8, 1),
     'classes': 10,
 }
+
+
+@pytest.fixture(scope='session', autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Compiled programs, shared by this process and those it starts."""
+    settings = {
+        'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('xla')),
+        'jax_persistent_cache_min_entry_size_bytes': -1,
+        'jax_persistent_cache_min_compile_time_secs': 0.0,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name.upper(), str(value))
+            jax.config.update(name, value)
+        reset_cache()  # what was compiled before has settled that there is none
+        yield
+        jax.config.update('jax_compilation_cache_dir', None)
+        reset_cache()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 
 from resnet_jax import cli, spec
 from resnet_jax import config as configuration
+from resnet_jax.models import counts, zoo
 from resnet_jax.runtime import directory
 from resnet_jax.runtime.checkpoint import Checkpoints
 
@@ -58,7 +59,7 @@ def train(run_dir, *overrides):
 MISTAKES = {
     'unknown key': (['--config.train.batchsize=64'], 'no setting is called config.train.batchsize',
                     'the nearest is config.train.batch_size'),
-    'depth': (['--config.network.depth=21'], 'network.depth is 21', '20 and 26'),
+    'stages': (['--config.network.stage_blocks=3,3'], 'network.widths is [4, 8, 16]', 'one number for each of the 2'),
     'negative rate': (['--config.train.schedule.learning_rate=-0.1'], 'train.schedule.learning_rate is -0.1',
                       'positive finite number'),
     'rate that is no number': (['--config.train.schedule.learning_rate=nan'], 'learning_rate is nan', 'finite'),
@@ -177,13 +178,17 @@ def test_an_unknown_experiment_is_one_line_with_those_there_are(plain):
 OPTIONS = {
     '': ['train', 'evaluate', 'experiment', 'report', 'describe', 'data', 'exit codes'],
     'train': ['--run', '--config', '--config.KEY=VALUE', '--then'],
-    'evaluate': ['--run', '--split', '--step', '--delete'],
+    'evaluate': ['--run', '--split', '--step', '--delete', '--probabilities', '--features', '--out'],
+    'predict': ['--run', 'FILE', '--top', '--saliency'],
     'experiment': ['--run', '--tier', 'NAME'],
     'report': ['--run'],
-    'describe': ['--config'],
+    'describe': ['NAME', '--config'],
     'data': ['list', 'prepare'],
     'data list': ['--data-dir'],
     'data prepare': ['DATASET', '--archive', '--data-dir'],
+    'weights': ['import', 'export'],
+    'weights import': ['FILE', '--architecture', '--out', '--labels', '--sha256'],
+    'weights export': ['RUN', '--out', '--names'],
 }
 
 
@@ -225,17 +230,42 @@ def test_an_unknown_command_exits_with_2(capsys):
 # What needs no run
 
 
-def test_describe_names_every_network_with_its_parameters():
+def test_describe_names_every_network_with_its_depth_and_parameters():
     shown = call('describe')
     assert shown.code == 0
-    row = next(line for line in shown.out.splitlines() if line.split()[:1] == ['resnet20'])
-    assert '269,722' in row  # He et al. 2015, table 6: 0.27M
+    rows = {words[0]: words[1:] for words in map(str.split, shown.out.splitlines()) if words}
+    assert set(zoo.NAMES) <= rows.keys()
+    assert rows['resnet20'][:3] == ['20', '0.27', 'M']  # He et al. 2015, table 6
+    assert rows['resnet50'][:3] == ['50', '25.56', 'M']  # torchvision: 25.6M
 
 
-def test_describe_describes_one_config():
+def test_describe_shows_the_layers_of_a_name():
+    shown = call('describe', 'resnet20')
+    assert shown.code == 0
+    rows = [line.split() for line in shown.out.splitlines()]
+    assert ['stem/conv1', '32x32x16', '432', '442,368', '16,384', '3'] in rows
+    assert ['network', '269,722', '40,551,040', '188,426', '81'] in rows
+
+
+@pytest.mark.parametrize('given', [['--config', TINY], [f'--config={TINY}']], ids=['two words', 'one word'])
+def test_describe_describes_one_config(given):
     config = configuration.load(str(TINY))
-    shown = call('describe', '--config', TINY)
-    assert shown.code == 0 and f'{spec.parameters(spec.architecture(config)):,}' in shown.out
+    shown = call('describe', *given)
+    assert shown.code == 0 and f'{counts.parameters(spec.architecture(config)):,}' in shown.out
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['resnet21'], "no network is called 'resnet21'; did you mean resnet20 or resnet26?"),
+        (['resnet20', '--config', TINY], 'describe takes a name or a --config, not both; got resnet20'),
+        (['--config'], '--config needs a value'),
+        (['--config', TINY, '--config.network.share=some'], 'it must be one of none, kernels, parameters, all'),
+    ],
+    ids=['name', 'both', 'no value', 'setting'],
+)
+def test_what_cannot_be_described_is_one_line(arguments, said):
+    assert said in one_line(call('describe', *arguments))
 
 
 def test_the_list_of_datasets_says_what_is_here_and_how_to_get_what_is_not(tmp_path):

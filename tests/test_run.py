@@ -16,6 +16,7 @@ import resnet_jax
 from resnet_jax import cli, spec
 from resnet_jax import config as configuration
 from resnet_jax.errors import UserError
+from resnet_jax.models import counts
 from resnet_jax.models.gates import Gates
 from resnet_jax.report import findings
 from resnet_jax.run import Run
@@ -65,7 +66,9 @@ def last_test(run_dir):
 def test_training_says_what_it_trains_what_came_of_it_and_what_the_experiment_found(trained, run):
     run_dir, out = trained
     arch = spec.architecture(run.config)
-    assert f'{spec.title(arch)} on digits: {spec.parameters(arch):,} parameters, 13 steps of 128' in out
+    title = configuration.title(run.config.network)
+    assert title.startswith('preact_resnet14-')
+    assert f'{title} on digits: {counts.parameters(arch):,} parameters, 13 steps of 128' in out
     assert f'step 13: test error {last_test(run_dir)["error"]:.2f} %' in out
     finding = findings.load(run_dir, 'lesion')
     assert finding.title in out and f'report: {run_dir}/report.html' in out
@@ -75,7 +78,8 @@ def test_training_says_what_it_trains_what_came_of_it_and_what_the_experiment_fo
 
 def test_the_directory_holds_config_environment_records_checkpoints_finding_figures_and_report(run_dir, run):
     assert {path.name for path in run_dir.glob('[!.]*')} == {
-        'config.json', 'environment.json', 'metrics.jsonl', 'checkpoints', 'findings', 'figures', 'report.html',
+        'config.json', 'preprocessing.json', 'environment.json', 'metrics.jsonl', 'checkpoints', 'findings', 'figures',
+        'report.html',
     }  # fmt: skip
     assert {path.name for path in (run_dir / 'checkpoints').iterdir()} == {'0', '12', '13'}
     assert {path.name for path in (run_dir / 'findings').iterdir()} == {'lesion.json', 'lesion.npz'}
@@ -143,8 +147,8 @@ def by_hand(run):
 def test_a_lesion_is_the_network_with_these_residual_gates_closed(run, by_hand):
     assert run.lesion([3, 5]).correct == by_hand([1, 1, 0, 1, 0, 1])
     assert run.lesion([]).correct == by_hand([1, 1, 1, 1, 1, 1]) == run.evaluate().correct
-    counts = {run.lesion([block]).correct for block in range(1, BLOCKS + 1)}
-    assert len(counts) > 1  # deleting is felt, so that agreeing is no accident
+    correct = {run.lesion([block]).correct for block in range(1, BLOCKS + 1)}
+    assert len(correct) > 1  # deleting is felt, so that agreeing is no accident
 
 
 def test_blocks_that_cannot_be_deleted_are_refused(run):
@@ -164,6 +168,50 @@ def test_the_chunks_of_a_split_hold_every_example_once_as_the_network_takes_them
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in chunks]), run.dataset.test.labels)
     logits = run.network.apply(run.variables, jnp.concatenate([images for images, _ in chunks]), train=False)
     assert int((np.argmax(logits, axis=1) == run.dataset.test.labels).sum()) == by_hand([1] * BLOCKS)
+
+
+def test_probabilities_are_the_softmax_whatever_the_batch(run, by_hand):
+    images, labels = run.dataset.test.images, run.dataset.test.labels
+    p = run.predict(images)
+    assert p.shape == (359, 10) and p.dtype == np.float32
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
+    assert int((p.argmax(axis=1) == labels).sum()) == run.evaluate().correct
+    assert -np.log(p[np.arange(359), labels]).mean() == pytest.approx(run.evaluate().loss, rel=1e-4)
+    config = run.config.copy_and_resolve_references().unlock()
+    config.run.eval_batch = 100
+    np.testing.assert_allclose(Run(run.path, config, LAST).predict(np.asarray(images)), p, atol=1e-5)
+    lesioned = run.predict(images, [3, 5])
+    assert int((lesioned.argmax(axis=1) == labels).sum()) == by_hand([1, 1, 0, 1, 0, 1])
+    assert not np.allclose(lesioned, p, atol=1e-3)
+
+
+def test_features_come_by_name_and_those_of_a_lesion_differ_behind_it(run):
+    images = run.dataset.test.images
+    found = run.features(['logits', 'stem', 'block:3'], images)
+    assert list(found) == ['logits', 'stem', 'block:3']
+    assert [each.shape for each in found.values()] == [(359, 10), (359, 8, 8, 4), (359, 4, 4, 8)]
+    exponents = np.exp(found['logits'] - found['logits'].max(axis=1, keepdims=True))
+    np.testing.assert_allclose(exponents / exponents.sum(axis=1, keepdims=True), run.predict(images), atol=1e-5)
+    lesioned = run.features(['stem', 'block:3'], images, [3])
+    np.testing.assert_array_equal(lesioned['stem'], found['stem'])
+    assert not np.allclose(lesioned['block:3'], found['block:3'])
+    with pytest.raises(UserError, match="no feature 'block:7'; there are stem"):
+        run.features(['block:7'], images)
+
+
+def test_features_that_would_not_fit_the_memory_are_refused(run):
+    endless = np.broadcast_to(np.zeros((1, 8, 8, 1), np.uint8), (10**12, 8, 8, 1))
+    with pytest.raises(UserError, match=r'stem, pool of 1,000,000,000,000 images: .* GB, .*; .* the largest is stem'):
+        run.features(['stem', 'pool'], endless)
+
+
+def test_evaluation_needs_no_training_image(run_dir):
+    fresh = resnet_jax.load(run_dir)
+    fresh.evaluate()
+    assert 'test' in vars(fresh.dataset) and 'train' not in vars(fresh.dataset)
+    assert fresh.classes == tuple('0123456789')
+    for ours, theirs in zip(fresh.normalization, fresh.dataset.normalization, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_run_or_checkpoint_that_is_not_there_is_refused(run_dir, tmp_path):
@@ -192,6 +240,37 @@ def test_the_command_evaluates_as_the_notebook_does(run_dir, run):
         done = call('evaluate', '--run', run_dir, *arguments)
         assert done.code == 0 and said in done.out
         assert f'{result.error:.2f} % ({result.examples - result.correct} of {result.examples} wrong)' in done.out
+
+
+def test_probabilities_and_features_are_written_with_the_labels(run_dir, run, tmp_path):
+    written = ['--probabilities', tmp_path / 'p.npz', '--features', 'pool,block:2', '--out', tmp_path / 'f.npz']
+    done = call('evaluate', '--run', run_dir, '--delete', '3', *written)
+    assert done.code == 0 and f'probabilities: float32 (359, 10) in {tmp_path}/p.npz' in done.out
+    assert f'block:2: float32 (359, 8, 8, 4) in {tmp_path}/f.npz' in done.out
+    images, labels = run.dataset.test.images, run.dataset.test.labels
+    for name, expected in (('p', {'probabilities': run.predict(images, [3])}),
+                           ('f', run.features(['pool', 'block:2'], images, [3]))):  # fmt: skip
+        arrays = np.load(tmp_path / f'{name}.npz')
+        assert set(arrays) == {*expected, 'labels'}
+        np.testing.assert_array_equal(arrays['labels'], labels)
+        for key, values in expected.items():
+            np.testing.assert_array_equal(arrays[key], values)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['--features', 'stem'], '--features NAME[,NAME] and --out FILE go together'),
+        (['--out', 'f.npz'], '--features NAME[,NAME] and --out FILE go together'),
+        (['--features', 'stem,poll', '--out', 'f.npz'], "no feature 'poll'; there are stem, stage1, stage2, stage3"),
+        (['--probabilities', '/dev/null/p.npz'], 'cannot write /dev/null/p.npz (File exists); give another file'),
+    ],
+)
+def test_what_cannot_be_written_or_named_is_one_line(run_dir, arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call('evaluate', '--run', run_dir, *arguments)
+    assert done.code == 2 and said in done.error and done.error.count('\n') == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_start_says_that_the_run_is_complete_and_does_nothing_again(run_dir):

@@ -10,7 +10,7 @@ from configs import digits
 
 def get_config(network: str = 'resnet8') -> ConfigDict:
     config = digits.get_config(network)
-    config.network.widths = (4, 8, 16)
+    config.network.update(stem_width=4, widths=(4, 8, 16))
     config.train.schedule.update(steps=13, warmup_steps=3)
     config.run.update(steps=13, log_every=5, eval_every=6, save_every=6, eval_batch=100, tensorboard=False)
     return config

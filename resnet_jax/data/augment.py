@@ -15,6 +15,12 @@ class Normalization(NamedTuple):
     deviation: np.ndarray | Array
 
 
+# Of the training images' channels, as everyone rounds them.
+IMAGENET = Normalization(
+    np.array([[[0.485, 0.456, 0.406]]], np.float32), np.array([[[0.229, 0.224, 0.225]]], np.float32)
+)
+
+
 def statistics(images: np.ndarray, how: str) -> Normalization:
     """The normalisation that a training split of uint8 images (n, h, w, c) gives.
 

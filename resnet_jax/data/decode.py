@@ -1,8 +1,29 @@
 """Encoded images -> pixels."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+
+
+@contextmanager
+def opened(encoded: bytes, formats: tuple[str, ...]) -> Iterator[Any]:
+    """An encoded image as Pillow's; what Pillow raises on it is a ValueError with one line.
+
+    Raises:
+      ValueError: these bytes are not an image of these formats, or not a whole one.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded), formats=formats) as image:
+            yield image
+    except Image.UnidentifiedImageError:
+        raise ValueError(f'neither {" nor ".join(f"a {name}" for name in formats)}') from None
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # what Pillow's decoders raise
+        raise ValueError(str(error)) from None
 
 
 def decode(encoded: bytes) -> np.ndarray:
@@ -11,17 +32,10 @@ def decode(encoded: bytes) -> np.ndarray:
     Raises:
       ValueError: these bytes are not such an image, or not a whole one.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(encoded), formats=('PNG', 'JPEG')) as image:
-            if image.mode not in ('RGB', 'L'):
-                raise ValueError(f'an image of mode {image.mode}, where RGB or L is read')
-            return np.asarray(image if image.mode == 'RGB' else image.convert('RGB'))
-    except Image.UnidentifiedImageError:
-        raise ValueError('neither a PNG nor a JPEG') from None
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # what Pillow's decoders raise
-        raise ValueError(str(error)) from None
+    with opened(encoded, ('PNG', 'JPEG')) as image:
+        if image.mode not in ('RGB', 'L'):
+            raise ValueError(f'an image of mode {image.mode}, where RGB or L is read')
+        return np.asarray(image if image.mode == 'RGB' else image.convert('RGB'))
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -35,6 +35,10 @@ def prepare(
     Raises:
       UserError: no such dataset, not the archive meant, no network, no place to write.
     """
+    if dataset == 'imagenet2012':
+        raise UserError('imagenet2012 cannot be downloaded freely; with an account of image-net.org get '
+                        'ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar into a directory DIR, then: '
+                        + stored.prepare_command(dataset, data_dir))  # fmt: skip
     if dataset not in ARCHIVES:
         raise UserError(f'{dataset!r} is not prepared from an archive; {" and ".join(ARCHIVES)} are, and digits needs '
                         'no preparing')  # fmt: skip

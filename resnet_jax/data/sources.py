@@ -1,19 +1,22 @@
-"""The datasets: `load` gives all of one, in memory, as it is stored; `check` says at once whether it can."""
+"""The datasets: `load` gives one, each split in memory once it is asked for; `check` says at once whether it can."""
 
 import difflib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from resnet_jax.data import stored
+from resnet_jax.data import records, stored
 from resnet_jax.errors import UserError
+from resnet_jax.progress import Progress, silent
 from resnet_jax.spec import DATASETS
 
 # Whatever is held out is drawn with this, never with a run's seed: all runs hold out the same examples.
 HELD_OUT_SEED = 1512
 DIGITS_TEST = 359  # of 1,797
+WHITE = {'digits': 16}  # what a dataset stores for white, where that is not 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,40 +30,70 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """`selection` is the held-out part of the training examples: what is chosen is chosen on it, never on `test`."""
-
-    name: str
-    train: Split
-    selection: Split
-    test: Split
-    classes: tuple[str, ...]
-
-
-def load(data: ConfigDict) -> Dataset:
-    """The dataset that `config.data` asks for.
+    """What `config.data` asks for. A split is read when it is first asked for: `test` does without the training images.
 
     How many examples there are is what the copy itself states; that its files hold them is checked.
+    """
+
+    data: ConfigDict
+    progress: Progress
+
+    @property
+    def train(self) -> Split:
+        return self._training[0]
+
+    @property
+    def selection(self) -> Split:
+        """The held-out part of the training examples: what is chosen is chosen on it, never on `test`."""
+        return self._training[1]
+
+    @cached_property
+    def test(self) -> Split:
+        return self._read('test')
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        if self.data.dataset == 'digits':
+            return _digits()[2]
+        return records.classes(stored.find(self.data.dataset, stored.directory(self.data.data_dir)))
+
+    @cached_property
+    def _training(self) -> tuple[Split, Split]:
+        return hold_out(self._read('train'), self.data.selection)
+
+    def _read(self, split: str) -> Split:
+        if self.data.dataset == 'digits':
+            train, test, _ = _digits()
+            return train if split == 'train' else test
+        copy = stored.find(self.data.dataset, stored.directory(self.data.data_dir))
+        return Split(*records.read(copy, split, self.data.crop_fraction, self.progress))
+
+
+def load(data: ConfigDict, progress: Progress = silent) -> Dataset:
+    """The dataset that `config.data` asks for.
 
     Raises:
-      UserError: an unknown or missing dataset, damaged files, a selection that leaves nothing to train on.
+      UserError: an unknown or missing dataset, a selection that leaves nothing to train on; when a split is asked for,
+        damaged files, or that it does not fit the memory.
     """
-    check(data)
-    if data.dataset == 'digits':
-        train, test, classes = _digits()
-    else:
-        copy = stored.find(data.dataset, stored.directory(data.data_dir))
-        images, labels, classes = stored.read(copy, 'train')
-        train, test = Split(images, labels), Split(*stored.read(copy, 'test')[:2])
-    train, selection = hold_out(train, data.selection)
-    return Dataset(data.dataset, train, selection, test, classes)
+    _check_selection(data)
+    return Dataset(data.copy_and_resolve_references(), progress)
 
 
 def check(data: ConfigDict) -> None:
-    """Refuses, within milliseconds, what `load` would refuse without having read a record.
+    """Refuses, within milliseconds, what training would be refused without having read a record.
 
     Raises:
-      UserError: what is missing, and the command that prepares it.
+      UserError: what is missing, and the command that prepares it; or a split does not fit the memory.
     """
+    _check_selection(data)
+    if data.dataset != 'digits':
+        copy = stored.find(data.dataset, stored.directory(data.data_dir))
+        for split in stored.SPLITS:
+            stored.check_fits(copy, split)
+
+
+def _check_selection(data: ConfigDict) -> None:
     examples = describe(data.dataset, data.data_dir)['splits']['train']
     if not 0 <= data.selection < examples:
         raise UserError(f'data.selection is {data.selection}; it is at least 0, below the {examples} training examples')

@@ -1,24 +1,18 @@
-"""A dataset in a TFDS directory: where it lies, what its files hold, its records in the order they are stored."""
+"""A dataset in a TFDS directory: where it lies, what it states of itself, and how a missing one is made."""
 
 import json
+import math
 import os
 import re
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from resnet_jax.data.decode import decode
+from resnet_jax import memory
 from resnet_jax.errors import UserError
 from resnet_jax.spec import DATASETS
 
 SPLITS = ('train', 'test')
-BATCH = 1000  # records at once: one by one is slow
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,12 @@ class Stored:
 
 def file_name(dataset: str, split: str, shard: int, shards: int) -> str:
     """As TFDS names its files."""
-    return f'{dataset}-{split}.array_record-{shard:05}-of-{shards:05}'
+    return f'{dataset}-{tfds_split(dataset, split)}.array_record-{shard:05}-of-{shards:05}'
+
+
+def tfds_split(dataset: str, split: str) -> str:
+    """ImageNet's own test split has no labels: what everyone tests on is its validation split."""
+    return 'validation' if (dataset, split) == ('imagenet2012', 'test') else split
 
 
 def directory(data_dir: str) -> Path:
@@ -68,7 +67,7 @@ def find(dataset: str, root: Path) -> Stored:
         raise UserError(f'{path} is stored as {", ".join(_formats(infos[path]))}, but only ArrayRecord is read without '
                         f'TensorFlow; make another copy: {prepare_command(dataset, Path("OTHER_DIR"))}')  # fmt: skip
     path = max(readable, key=lambda path: tuple(map(int, path.name.split('.'))))
-    stored = Stored(dataset, path, _shards(path, infos[path]))
+    stored = Stored(dataset, path, _shards(dataset, path, infos[path]))
     for split in SPLITS:
         for file in stored.files(split):
             if not file.is_file():
@@ -77,7 +76,11 @@ def find(dataset: str, root: Path) -> Stored:
 
 
 def prepare_command(dataset: str, root: Path) -> str:
-    return f'resnet-jax data prepare {dataset} --data-dir {shlex.quote(str(root))}'
+    """What makes a copy; the archives of ImageNet cannot be downloaded without an account."""
+    where = shlex.quote(str(root))
+    if dataset == 'imagenet2012':
+        return f'tfds build imagenet2012 --file_format=array_record --manual_dir DIR --data_dir {where}'
+    return f'resnet-jax data prepare {dataset} --data-dir {where}'
 
 
 def _info(path: Path) -> dict:
@@ -94,86 +97,22 @@ def _formats(info: dict) -> list[str]:
     return [info.get('fileFormat', 'tfrecord'), *info.get('alternativeFileFormats', [])]
 
 
-def _shards(path: Path, info: dict) -> dict[str, tuple[int, ...]]:
+def _shards(dataset: str, path: Path, info: dict) -> dict[str, tuple[int, ...]]:
+    names = {split: tfds_split(dataset, split) for split in SPLITS}
     try:
         lengths = {split['name']: tuple(map(int, split['shardLengths'])) for split in info['splits']}
-        return {split: lengths[split] for split in SPLITS}
+        return {split: lengths[name] for split, name in names.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path / "dataset_info.json"} does not state the examples in each file of the splits '
-                        f'{" and ".join(SPLITS)}: {error!r}') from None  # fmt: skip
+                        f'{" and ".join(names.values())}: {error!r}') from None  # fmt: skip
 
 
-def read(stored: Stored, split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """All of a split: images, uint8 (n, h, w, c); labels, int32 (n,); the names of the classes.
+def check_fits(stored: Stored, split: str) -> None:
+    """Refuses a split whose images would not fit the memory.
 
     Raises:
-      UserError: a file is damaged or holds another number of records than the dataset's information states, or a
-        record is not an image of the dataset's shape with a label of its classes; with the file and the record.
+      UserError: with what it takes and what there is.
     """
-    import tensorflow_datasets as tfds
-
-    shape, classes, _ = DATASETS[stored.dataset]
-    for file, length in zip(stored.files(split), stored.shards[split], strict=True):
-        _check_file(file, length)
-    try:
-        builder: Any = tfds.builder_from_directory(stored.path)
-        names = tuple(builder.info.features['label'].names)
-    except Exception as error:  # of whatever kind: features.json is missing, damaged, or of another dataset
-        raise UserError(f'{stored.path} is not understood by TFDS: {_first_line(error)}; prepare it anew elsewhere: '
-                        f'{prepare_command(stored.dataset, Path("OTHER_DIR"))}') from None  # fmt: skip
-    if len(names) != classes:
-        raise UserError(f'{stored.path} has {len(names)} classes, where {stored.dataset} has {classes}')
-    # The image is taken as stored: what TFDS itself decodes with depends on what else is installed.
-    raw = {'image': tfds.decode.SkipDecoding()}
-    source = partial(builder.as_data_source, split, decoders=raw, file_format='array_record')
-    images = np.empty((stored.examples(split), *shape), np.uint8)
-    labels = np.empty(len(images), np.int32)
-    for start in range(0, len(images), BATCH):
-        indices = range(start, min(start + BATCH, len(images)))
-        for index, record in zip(indices, _records(source, stored, split, indices), strict=True):
-            try:
-                pixels, label = decode(record['image']), int(record['label'])
-                if pixels.shape != shape:
-                    raise ValueError(f'an image of shape {pixels.shape}, where {stored.dataset} has {shape}')
-                if not 0 <= label < classes:
-                    raise ValueError(f'label {label}, where {stored.dataset} has 0 to {classes - 1}')
-            except ValueError as error:
-                raise UserError(f'{_place(stored, split, index)}: {error}') from None
-            images[index], labels[index] = pixels, label
-    return images, labels, names
-
-
-def _check_file(file: Path, length: int) -> None:
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    try:
-        reader = ArrayRecordReader(str(file))
-        records = reader.num_records()
-        reader.close()
-    except RuntimeError as error:
-        raise UserError(f'{file} is damaged: {_first_line(error)}') from None
-    if records != length:
-        raise UserError(f'{file} holds {records} records, where dataset_info.json states {length}')
-
-
-def _records(source: Callable, stored: Stored, split: str, indices: range) -> list[dict]:
-    try:
-        return source().__getitems__(indices)
-    except Exception:  # of whatever kind: the record at fault is looked for, and named
-        for index in indices:
-            try:
-                source().__getitems__([index])
-            except Exception as error:
-                raise UserError(f'{_place(stored, split, index)}: cannot be read: {_first_line(error)}') from None
-        raise
-
-
-def _place(stored: Stored, split: str, index: int) -> str:
-    ends = list(accumulate(stored.shards[split]))
-    shard = next(shard for shard, end in enumerate(ends) if index < end)
-    first = ends[shard] - stored.shards[split][shard]
-    return f'{stored.files(split)[shard]}, record {index - first}'
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition('\n')[0]
+    count = stored.examples(split)
+    memory.check_fits(f'the {count:,} images of the {split} split of {stored.dataset} are kept in memory',
+                      count * math.prod(DATASETS[stored.dataset][0]), 'take a machine with more')  # fmt: skip

@@ -8,7 +8,6 @@ the way stands in `benchmarks/README.md`. Such a convolution has no forward-mode
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -29,8 +28,12 @@ CACHED_BYTES = 5 << 20
 # Below this many channels the forward product is too narrow, and the convolution is faster.
 WIDE_CHANNELS = 32
 
+# Of a ReLU whose input has variance 1: its output's deviation, inverted (Brock et al. 2021, arXiv 2101.08692).
+RELU_GAIN = math.sqrt(2 / (1 - 1 / math.pi))
+STANDARDIZE_EPSILON = 1e-5
+
 Images = Float[Array, 'n h w c']
-Kernel = Float[Array, 'kh kw c o']
+Kernel = Float[Array, 'kh kw i o']  # i: the channels of a group
 
 
 def he_normal(key: Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32) -> Kernel:
@@ -42,36 +45,63 @@ def he_normal(key: Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = 
 
 
 class Conv(nn.Module):
-    """A convolution without bias, symmetric padding of (kernel - 1) / 2 as the papers and torch have it."""
+    """A convolution, symmetric padding of (kernel - 1) / 2 as the papers and torch have it.
+
+    Attributes:
+      kernel_size: height and width, both odd.
+      bias: what the bias starts at; None: there is none.
+      init_scale: factor of He's deviation.
+      kind: plain, standardized (Qiao et al. 2019, arXiv 1903.10520) or scaled_standardized (Brock et al. 2021,
+        arXiv 2101.08692, eq. 3, with a learned gain a feature and the gain of ReLU).
+    """
 
     features: int
-    kernel_size: int
-    strides: int = 1
-    kernel_init: Callable = he_normal
+    kernel_size: tuple[int, int]
+    strides: int
+    groups: int
+    bias: float | None
+    init_scale: float
+    kind: str
 
     @nn.compact
     def __call__(self, x: Images) -> Float[Array, 'n h2 w2 o']:
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param('kernel', self.kernel_init, shape, x.dtype)
-        return convolve(x, kernel, strides=self.strides)
+        shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param('kernel', lambda *arguments: self.init_scale * he_normal(*arguments), shape, x.dtype)
+        if self.kind != 'plain':
+            kernel = standardize(kernel)
+        if self.kind == 'scaled_standardized':
+            gain = self.param('gain', nn.initializers.ones, (self.features,), x.dtype)
+            kernel = kernel * gain * (RELU_GAIN / math.sqrt(math.prod(shape[:3])))
+        y = convolve(x, kernel, strides=self.strides)
+        if self.bias is None:
+            return y
+        return y + self.param('bias', nn.initializers.constant(self.bias), (self.features,), x.dtype)
+
+
+def standardize(kernel: Kernel) -> Kernel:
+    """Every filter minus its mean, divided by its deviation."""
+    centred = kernel - jnp.mean(kernel, axis=(0, 1, 2))
+    return centred * lax.rsqrt(jnp.mean(jnp.square(centred), axis=(0, 1, 2)) + STANDARDIZE_EPSILON)
 
 
 def convolve(x: Images, kernel: Kernel, *, strides: int = 1) -> Float[Array, 'n h2 w2 o']:
-    """Convolves images (n, h, w, c) with an odd kernel (k, k, c, o), padded by (k - 1) / 2 on every side.
+    """Convolves images (n, h, w, c) with an odd kernel (kh, kw, c / groups, o), padded by (k - 1) / 2 on every side.
 
     Args:
       x: images, any float dtype.
-      kernel: of the same dtype.
+      kernel: of the same dtype; with fewer channels than x it is one of groups.
       strides: of both axes; the result is ceil(h / strides) high.
 
     Raises:
       ValueError: for an even kernel, whose symmetric padding does not exist.
     """
-    if kernel.shape[0] % 2 == 0 or kernel.shape[0] != kernel.shape[1]:
-        raise ValueError(f'kernels are square and odd, got {kernel.shape[:2]}; use 1, 3, 5 or 7')
+    if kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
+        raise ValueError(f'kernels are odd, got {kernel.shape[:2]}; use 1, 3, 5 or 7')
     if jax.default_backend() != 'cpu':
         return _native(x, kernel, strides)
-    if kernel.shape[0] == 1:
+    if x.shape[-1] != kernel.shape[2]:
+        return _grouped(x, kernel, strides)
+    if kernel.shape[:2] == (1, 1):
         return _pointwise(x, kernel, strides)
     if strides == 1 and x.shape[1] * x.shape[2] <= TINY_MAP_PIXELS:
         return _tiny(x, kernel)
@@ -79,28 +109,82 @@ def convolve(x: Images, kernel: Kernel, *, strides: int = 1) -> Float[Array, 'n 
 
 
 def _native(x: Images, kernel: Kernel, strides: int) -> Array:
-    pad = kernel.shape[0] // 2
-    return lax.conv_general_dilated(x, kernel, (strides, strides), [(pad, pad)] * 2, dimension_numbers=DIMENSIONS)
+    return lax.conv_general_dilated(
+        x, kernel, (strides, strides), _padding(kernel), dimension_numbers=DIMENSIONS,
+        feature_group_count=x.shape[-1] // kernel.shape[2],
+    )  # fmt: skip
+
+
+def _padding(kernel: Kernel) -> list[tuple[int, int]]:
+    return [(size // 2, size // 2) for size in kernel.shape[:2]]
 
 
 def _pointwise(x: Images, kernel: Kernel, strides: int) -> Array:
     """A 1x1 convolution is a product over the channels; a strided one subsamples first."""
-    return x[:, ::strides, ::strides] @ kernel[0, 0]
+    return _product(x[:, ::strides, ::strides], kernel[0, 0])
+
+
+@jax.custom_vjp
+def _product(x: Images, matrix: Float[Array, 'c o']) -> Array:
+    """x @ matrix. Its gradient by the matrix is summed up over chunks of the batch: else XLA transposes all of x, and
+    computes what leads to x anew for it, number by number in the transposed order."""
+    return x @ matrix
+
+
+def _product_forward(x, matrix):
+    return _product(x, matrix), (x, matrix)
+
+
+def _product_backward(saved, g):
+    x, matrix = saved
+    return g @ matrix.T, _matrix_gradient(x, g)
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+def _matrix_gradient(x: Images, g: Float[Array, 'n h w o']) -> Array:
+    x, g = lax.optimization_barrier((x, g))
+    fit = max(1, CACHED_BYTES // (x[0, ..., 0].size * (x.shape[-1] + g.shape[-1]) * x.dtype.itemsize))
+    chunk = next(d for d in range(min(fit, len(x)), 0, -1) if len(x) % d == 0)
+
+    def add(total, part):
+        images, cotangents = (each.reshape(-1, each.shape[-1]) for each in part)
+        return total + images.T @ cotangents, None
+
+    chunks = tuple(each.reshape(-1, chunk, *each.shape[1:]) for each in (x, g))
+    total, _ = lax.scan(add, jnp.zeros((x.shape[-1], g.shape[-1]), x.dtype), chunks)
+    return total
 
 
 def _tiny(x: Images, kernel: Kernel) -> Array:
     """The product of the copies of x that the kernel's taps see, side by side on the channels."""
-    size = kernel.shape[0]
-    pad, (_, height, width, _) = size // 2, x.shape
-    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    taps = [padded[:, i : i + height, j : j + width] for i in range(size) for j in range(size)]
-    return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+    return jnp.concatenate(_taps(x, kernel, 1), axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _grouped(x: Images, kernel: Kernel, strides: int) -> Array:
+    """The same for each group of channels: XLA's own gradient of a grouped convolution takes 25 times as long."""
+    rows, columns, channels, features = kernel.shape
+    groups = x.shape[-1] // channels
+    taps = [tap.reshape(*tap.shape[:3], groups, channels) for tap in _taps(x, kernel, strides)]
+    matrices = kernel.reshape(rows * columns * channels, groups, -1)
+    y = jnp.einsum('nhwgk,kgo->nhwgo', jnp.concatenate(taps, axis=-1), matrices)
+    return y.reshape(*y.shape[:3], features)
+
+
+def _taps(x: Images, kernel: Kernel, strides: int) -> list[Array]:
+    """What each tap of a kernel sees of x: one copy of the result's size each."""
+    (_, height, width, _), (rows, columns) = x.shape, kernel.shape[:2]
+    padded = jnp.pad(x, ((0, 0), *_padding(kernel), (0, 0)))
+    return [
+        padded[:, i : i + height : strides, j : j + width : strides] for i in range(rows) for j in range(columns)
+    ]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _canonical(x: Images, kernel: Kernel, strides: int) -> Array:
     """A convolution whose gradients are written in the form that XLA's fast CPU kernel takes."""
-    chunk = _chunk(x, kernel) if strides == 1 and min(kernel.shape[2:]) >= WIDE_CHANNELS else 0
+    chunk = _chunk(x, kernel, strides) if min(kernel.shape[2:]) >= WIDE_CHANNELS else 0
     return _by_rows_and_columns(x, kernel, chunk) if chunk else _native(x, kernel, strides)
 
 
@@ -121,25 +205,27 @@ def _input_gradient(x, kernel, strides, g):
     flipped = lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     if strides == 1:
         return _canonical(g, flipped, 1)
-    size = kernel.shape[0]
-    low = size - 1 - size // 2
-    padding = [(low, x.shape[a] + size // 2 - 1 - (g.shape[a] - 1) * strides) for a in (1, 2)]
+    padding = [
+        (size // 2, x.shape[axis] + size // 2 - 1 - (g.shape[axis] - 1) * strides)
+        for axis, size in zip((1, 2), kernel.shape[:2], strict=True)
+    ]
     return lax.conv_general_dilated(
         g, flipped, (1, 1), padding, lhs_dilation=(strides, strides), dimension_numbers=DIMENSIONS
     )
 
 
 def _kernel_gradient(x, kernel, strides, g):
-    chunk = _chunk(x, kernel) if strides == 1 else 0
+    chunk = _chunk(x, kernel, strides)
     if chunk:
         return _kernel_gradient_by_rows_and_columns(x, kernel, g, chunk)
     # The batch becomes the contracted axis: x as (c, h, w, n), g as the kernel (h2, w2, n, o).
     images, cotangents = lax.optimization_barrier((x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
-    size = kernel.shape[0]
-    pad = size // 2
-    high = [size + (g.shape[a] - 1) * strides - x.shape[a] - pad for a in (1, 2)]
+    padding = [
+        (size // 2, size + (g.shape[axis] - 1) * strides - x.shape[axis] - size // 2)
+        for axis, size in zip((1, 2), kernel.shape[:2], strict=True)
+    ]
     gradient = lax.conv_general_dilated(
-        images, cotangents, (1, 1), [(pad, high[0]), (pad, high[1])],
+        images, cotangents, (1, 1), padding,
         rhs_dilation=(strides, strides), dimension_numbers=DIMENSIONS,
     )  # fmt: skip
     return gradient.transpose(1, 2, 0, 3)
@@ -187,9 +273,12 @@ def _shift(x: Images, *, axis: int, size: int, reverse: bool = False) -> Array:
     return jnp.concatenate(copies, axis=-1)
 
 
-def _chunk(x: Images, kernel: Kernel) -> int:
-    """Examples at a time whose copies fit the cache; 0 where the batch does not divide into chunks near that."""
-    size, _, channels, features = kernel.shape
+def _chunk(x: Images, kernel: Kernel, strides: int) -> int:
+    """Examples at a time whose copies fit the cache; 0 where that way is not to be gone: strides, a kernel that is not
+    square, a batch that does not divide into chunks near that."""
+    size, columns, channels, features = kernel.shape
+    if strides != 1 or size != columns:
+        return 0
     fit = max(1, CACHED_BYTES // (x[0, ..., 0].size * size * (channels + features) * x.dtype.itemsize))
     divisor = next(d for d in range(min(fit, x.shape[0]), 0, -1) if x.shape[0] % d == 0)
     return divisor if 4 * divisor >= min(fit, x.shape[0]) else 0

@@ -1,26 +1,23 @@
-"""What comes after the last block."""
+"""Heads: what comes after the last block. Imports no JAX."""
 
-from collections.abc import Callable
-
-import flax.linen as nn
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from resnet_jax.models.architecture import Architecture
+from resnet_jax.models.parts import ACT, Dense, Dropout, GlobalPool, Norm, Parts, Pool, Scalar
 
 
-class PoolHead(nn.Module):
-    """Global average pool and one dense layer; with pre-activation BN and ReLU before them.
-
-    Attributes:
-      norm: partial, or None where the last block has ended in an activation.
-    """
-
-    classes: int
-    norm: Callable | None
-    act: Callable
-
-    @nn.compact
-    def __call__(self, x: Float[Array, 'n h w c'], *, train: bool) -> Float[Array, 'n classes']:
-        if self.norm is not None:
-            x = self.act(self.norm(name='bn')(x, train=train))
-        x = jnp.mean(x, axis=(1, 2))
-        return nn.Dense(self.classes, name='dense', dtype=x.dtype, param_dtype=x.dtype)(x)
+def head(arch: Architecture) -> Parts:
+    """With pre-activation one more normalisation and ReLU; a vector an image; one dense layer or more; logits."""
+    parts: Parts = ()
+    if arch.preactivated:
+        normed = arch.placement == 'full_preactivation' and arch.norm != 'none'
+        parts += (*((Norm('bn'),) if normed else ()), ACT)
+    if arch.downsample == 'max_pool':
+        parts += (Pool(2, 2),)
+    parts += (GlobalPool(arch.pool),)
+    dropout: Parts = (Dropout(arch.head_dropout),) if arch.head_dropout else ()
+    for number, width in enumerate(arch.head_widths, start=1):
+        parts += (Dense(f'dense{number}', width), ACT, *dropout)
+    if not arch.head_widths:
+        parts += dropout
+    if arch.gain == 'fixup':
+        return (*parts, Scalar('bias', 'bias', 0.0), Dense('dense', arch.classes, zero=True))
+    return (*parts, Dense('dense', arch.classes))

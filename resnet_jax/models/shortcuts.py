@@ -1,68 +1,42 @@
-"""Shortcuts of He et al. 2015 (arXiv 1512.03385, section 3.3): A pads with zeros, B and C project, none is none."""
+"""Shortcuts: what passes beside a residual branch. Imports no JAX.
 
-from collections.abc import Callable
-from functools import partial
+He et al. 2015 (arXiv 1512.03385, section 3.3): A subsamples and pads with zeros, B projects where the shape changes, C
+everywhere. He et al. 2016 (arXiv 1603.05027, section 3): on the identity (A where the shape changes) gates or
+dropout, or a bare 1x1 convolution everywhere (conv). ResNet-D (He et al. 2018, arXiv 1812.01187, figure 2c) is B with
+`subsample` average.
+"""
 
-import flax.linen as nn
-import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float
+from resnet_jax.models.architecture import Architecture
+from resnet_jax.models.branches import Site, conv, norm
+from resnet_jax.models.parts import Dropout, Pad, Parts, Subsample, Times
+
+GATED = ('exclusive_gating', 'shortcut_gating')
 
 
 def projects(kind: str, *, changes_shape: bool) -> bool:
-    """Has this shortcut parameters? B where the shape changes, C everywhere."""
-    return kind == 'C' or (kind == 'B' and changes_shape)
+    """Is this shortcut a convolution?"""
+    return kind in ('C', 'conv') or (kind == 'B' and changes_shape)
 
 
-class Shortcut(nn.Module):
-    """What passes beside a residual branch, in the shape that the branch gives.
-
-    Attributes:
-      kind: A, B, C or none.
-      features, strides: of the residual branch.
-      subsample: of A: stride (every second pixel) or average (mean of each strides x strides field).
-      zero_channels: of A: split (zeros on both sides) or behind.
-      conv, norm: partials; norm is None where the projection stands behind an activation already (preact).
-    """
-
-    kind: str
-    features: int
-    strides: int
-    subsample: str
-    zero_channels: str
-    conv: Callable
-    norm: Callable | None
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, 'n h w c'], *, gated: bool, train: bool
-    ) -> Float[Array, 'n h2 w2 features'] | None:
-        changes_shape = self.strides != 1 or x.shape[-1] != self.features
-        if projects(self.kind, changes_shape=changes_shape):
-            y = self.conv(self.features, kernel_size=1, strides=self.strides, name='conv_proj')(x)
-            return y if self.norm is None else self.norm(name='bn_proj')(y, train=train)
-        if self.kind == 'none':
-            # Without gates nothing passes. With them the signal could, where the shapes agree: the intact gate is 0.
-            return x if gated and not changes_shape else None
-        return pad_channels(subsample(x, self.strides, self.subsample), self.features, self.zero_channels)
+def shortcut(arch: Architecture, site: Site) -> Parts | None:
+    """The shortcut's parts; None where nothing passes."""
+    if arch.shortcut == 'none':
+        return None
+    projected = projects(arch.shortcut, changes_shape=site.changes_shape)
+    parts = _projection(arch, site) if projected else _identity(arch, site)
+    if arch.shortcut == 'dropout':
+        parts += (Dropout(arch.shortcut_dropout),)
+    return parts + ((Times(arch.shortcut_scale),) if arch.shortcut_scale != 1 else ())
 
 
-def subsample(x: Float[Array, 'n h w c'], strides: int, how: str) -> Float[Array, 'n h2 w2 c']:
-    """Every `strides`-th pixel, or the mean of each field of strides x strides (of what there is, at an odd edge)."""
-    if strides == 1:
-        return x
-    if how == 'stride':
-        return x[:, ::strides, ::strides]
-    # Not nn.avg_pool: it counts the pixels in JAX's default dtype, and the result would take that.
-    window = (strides, strides)
-    total = partial(nn.pool, init=0.0, reduce_fn=lax.add, window_shape=window, strides=window, padding='SAME')
-    return total(x) / total(jnp.ones_like(x[:1, ..., :1]))
+def _projection(arch: Architecture, site: Site) -> Parts:
+    """Behind an activation (full pre-activation) a projection has no normalisation of its own."""
+    averaged = arch.subsample == 'average' and site.strides > 1
+    projection = conv(arch, 'conv_proj', site.features, 1, 1 if averaged else site.strides)
+    normed = () if arch.shortcut == 'conv' or arch.placement == 'full_preactivation' else norm(arch, projection)
+    return (*((Subsample(site.strides, 'average'),) if averaged else ()), projection, *normed)
 
 
-def pad_channels(x: Float[Array, 'n h w c'], features: int, where: str) -> Float[Array, 'n h w features']:
-    """Zero channels up to `features`: split evenly (the odd one behind), or all behind."""
-    missing = features - x.shape[-1]
-    if missing == 0:
-        return x
-    before = missing // 2 if where == 'split' else 0
-    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, missing - before)))
+def _identity(arch: Architecture, site: Site) -> Parts:
+    parts: Parts = (Subsample(site.strides, arch.subsample),) if site.strides != 1 else ()
+    return parts + ((Pad(site.features, arch.zero_channels),) if site.inputs != site.features else ())

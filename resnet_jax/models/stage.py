@@ -1,43 +1,106 @@
 """A stage: its entry block, which may change the shape, and its body, many blocks of one shape as one scan."""
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from resnet_jax.models.block import Block
+from resnet_jax.models.blocks import BlockPlan, Position
 from resnet_jax.models.gates import Gates
+from resnet_jax.models.layers import Layers
+
+# What the blocks of a body have in common, by `network.share`: collections that are one for all, and whether of the
+# parameters the convolutions' alone are (Jastrzebski et al. 2018, arXiv 1710.04773, section 5).
+SHARED = {'none': (), 'kernels': (), 'parameters': ('params',), 'all': ('params', 'batch_stats')}
 
 
 class Stage(nn.Module):
     """Blocks of one width. Parameters: `entry/…`, and `body/…` stacked along a leading block axis.
 
-    The body compiles as one block whatever its length; there is none where the stage has one block.
+    The body compiles as one block whatever its length; there is none where the stage has one block. What the blocks
+    of the body share has no block axis.
 
     Attributes:
-      entry, body: partials of the first block and of each of the others.
+      entry, body: plans of the first block and of each of the others.
+      first: index of the entry block in the network.
       blocks: how many, the entry block counted.
+      share: what the body's blocks share: none, kernels, parameters or all.
       scan_unroll: blocks a turn of the compiled loop; no layout depends on it.
     """
 
-    entry: Callable
-    body: Callable
+    entry: BlockPlan
+    body: BlockPlan
+    layers: Layers
+    first: int
     blocks: int
+    share: str
     scan_unroll: int
 
     @nn.compact
     def __call__(
         self, x: Float[Array, 'n h w c'], gates: Gates | None, *, train: bool
     ) -> Float[Array, 'n h2 w2 features']:
-        x = self.entry(name='entry')(x, gates and gates.of(0), train=train)
+        entry = Block(self.entry, self.layers, name='entry')
+        x = entry(x, gates and gates.of(0), Position(self.first, 0), train=train)
         if self.blocks == 1:
             return x
+        shared = SHARED[self.share]
+        # Shared statistics go from block to block where they change, and are read where they do not.
+        carried = tuple(name for name in shared if name == 'batch_stats' and self.is_mutable_collection(name))
         scan = nn.scan(
-            lambda block, x, gates: (block(x, gates, train=train), None),
-            variable_axes={'params': 0, 'batch_stats': 0, 'intermediates': 0},
-            split_rngs={'params': True},
-            in_axes=0 if gates else nn.broadcast,  # pyright: ignore[reportArgumentType]
+            lambda block, x, gates, position: (block(x, gates, position, train=train), None),
+            variable_axes={name: 0 for name in ('params', 'batch_stats', 'intermediates') if name not in shared},
+            variable_broadcast=[name for name in shared if name not in carried],
+            variable_carry=carried,
+            split_rngs={'params': 'params' not in shared, 'dropout': True},
+            in_axes=(0 if gates else nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
             length=self.blocks - 1,
             unroll=self.scan_unroll,
         )
-        x, _ = scan(self.body(name='body'), x, gates and gates.of(slice(1, None)))
+        if self.share == 'kernels':
+            scan = nn.map_variables(
+                scan, 'params', partial(_each, partial(spread, blocks=self.blocks - 1)), partial(_each, gather),
+                init=self.is_initializing(), mutable=self.is_initializing(),
+            )  # fmt: skip
+        counted = jnp.arange(1, self.blocks)
+        positions = Position(self.first + counted, counted)
+        body = Block(self.body, self.layers, name='body')
+        if self.is_initializing() and self.share == 'all':
+            # A scan carries only what is there before it, and the variables of all blocks are those of one.
+            return body(x, gates and gates.of(1), Position(self.first + 1, 1), train=train)
+        x, _ = scan(body, x, gates and gates.of(slice(1, None)), positions)
         return x
+
+
+def block_of(variables: dict, index: int | Array, blocks: int, share: str) -> dict:
+    """The variables of block `index` (from 0, may be traced) of a body of `blocks`, from those of all."""
+    if share == 'kernels':
+        variables = {**variables, 'params': spread(variables['params'], blocks)}
+    return {
+        kind: tree if kind in SHARED[share] else jax.tree.map(lambda leaf: leaf[index], tree)
+        for kind, tree in variables.items()
+    }
+
+
+def spread(params: dict, blocks: int) -> dict:
+    """Convolutions that are one for all blocks, repeated along the block axis that all other leaves have."""
+    return _map_convolutions(lambda leaf: jnp.broadcast_to(leaf, (blocks, *leaf.shape)), params)
+
+
+def gather(params: dict) -> dict:
+    """The inverse of `spread`."""
+    return _map_convolutions(lambda leaf: leaf[0], params)
+
+
+def _each(change: Callable, kinds: dict) -> dict:
+    return {kind: change(tree) for kind, tree in kinds.items()}
+
+
+def _map_convolutions(change: Callable, params: dict) -> dict:
+    return {
+        name: jax.tree.map(change, layer) if 'kernel' in layer else layer for name, layer in params.items()
+    }  # fmt: skip

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, Int
 
+from resnet_jax.models.blocks import Position
 from resnet_jax.models.gates import Gates
-from resnet_jax.models.resnet import ResNet, block, head
+from resnet_jax.models.resnet import ResNet, head, one_block
+from resnet_jax.models.stage import block_of
 
 
 def block_inputs(network: ResNet, variables: dict, images: Float[Array, 'n h w c']) -> tuple[Array, list[dict]]:
@@ -61,22 +63,26 @@ def enter_body(
 
 
 def _entry(network: ResNet, variables: dict, stage: int, x: Array, gates: Gates) -> Array:
-    own = block(network.arch, stage, entry=True)()
+    first = network.arch.entry_blocks[stage]
+    own = one_block(network.arch, stage, entry=True)
     variables = _part(variables, f'stage{stage + 1}', 'entry')
-    return own.apply(variables, x, gates.of(network.arch.entry_blocks[stage]), train=False)
+    return own.apply(variables, x, gates.of(first), Position(first, 0), train=False)
 
 
 def _body(network: ResNet, variables: dict, stage: int, x: Array, start: int | Array, gates: Gates) -> Array:
-    first, blocks = network.arch.entry_blocks[stage] + 1, network.arch.stage_blocks[stage]
-    if blocks == 1:
+    arch, blocks = network.arch, network.arch.stage_blocks[stage] - 1
+    first = arch.entry_blocks[stage] + 1
+    if blocks == 0:
         return x
-    own = block(network.arch, stage, entry=False)()
+    own = one_block(arch, stage, entry=False)
     stacked = _part(variables, f'stage{stage + 1}', 'body')
 
     def apply(index, x):
-        return own.apply(jax.tree.map(lambda leaf: leaf[index - first], stacked), x, gates.of(index), train=False)
+        its = block_of(stacked, index - first, blocks, arch.share)
+        position = Position(index, index - first + 1)
+        return own.apply(its, x, gates.of(index), position, train=False)
 
-    return jax.lax.fori_loop(start, first + blocks - 1, apply, x)
+    return jax.lax.fori_loop(start, first + blocks, apply, x)
 
 
 def _part(variables: dict, *path: str) -> dict:

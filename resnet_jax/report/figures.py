@@ -61,6 +61,10 @@ _STYLE: Any = {
 }
 
 
+# A figure's bytes tell nothing of when and by what it was drawn.
+_METADATA: dict[str, Any] = {'png': {'Software': None}, 'svg': {'Date': None, 'Creator': None}}
+
+
 @dataclass(frozen=True)
 class Series:
     """How one series looks: apart from the others by lightness, marker, line and hatch as well as by hue."""
@@ -129,12 +133,22 @@ def save(drawn: Figure, directory: Path, name: str) -> Path:
     """Writes <name>.svg and <name>.png (150 dpi) into the directory; returns the SVG's path."""
     check_name('figure', name)
     _settle(drawn)
-    for kind, metadata in (('png', {'Software': None}), ('svg', {'Date': None, 'Creator': None})):
-        buffer = io.BytesIO()
-        with style():
-            drawn.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-        write_atomically(directory / f'{name}.{kind}', buffer.getvalue())
+    for kind in _METADATA:
+        write_atomically(directory / f'{name}.{kind}', _encode(drawn, kind))
     return directory / f'{name}.svg'
+
+
+def save_png(drawn: Figure, path: Path) -> None:
+    """Writes that one file, of any name."""
+    _settle(drawn)
+    write_atomically(path, _encode(drawn, 'png'))
+
+
+def _encode(drawn: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    with style():
+        drawn.savefig(buffer, format=kind, dpi=150, metadata=_METADATA[kind])
+    return buffer.getvalue()
 
 
 def _settle(drawn: Figure) -> None:
@@ -157,6 +171,22 @@ def save_numbers(directory: Path, name: str, columns: Mapping[str, Sequence | np
     path = directory / f'{name}.csv'
     write_atomically(path, text.getvalue().encode())
     return path
+
+
+def saliency(image: np.ndarray, salient: np.ndarray, title: str) -> Figure:
+    """An image (h, w, c), of values from 0 to 1, and beside it its saliency (h, w), each on its own scale.
+
+    The brightest hundredth of the pixels is white: one outlier would leave all others black.
+    """
+    with style():
+        drawn, axes = figure(1, 2, heights=(COLUMN,))
+        grey = image.shape[-1] == 1
+        axes[0, 0].imshow(image[..., 0] if grey else image, cmap='gray', vmin=0, vmax=1)
+        axes[0, 1].imshow(salient, cmap='gray', vmin=0, vmax=max(np.percentile(salient, 99), np.finfo(float).tiny))
+        for panel, text in zip(axes[0], (title, '|∂ log p / ∂ pixel|'), strict=True):
+            panel.set_title(text)
+            panel.set_axis_off()
+    return drawn
 
 
 def training_curves(records: Sequence[Mapping]) -> Figure:

@@ -14,9 +14,11 @@ from ml_collections import ConfigDict
 from resnet_jax import spec
 from resnet_jax.errors import UserError
 from resnet_jax.files import write_atomically
+from resnet_jax.models import counts
 from resnet_jax.report import figures, findings
 from resnet_jax.report.claims import Claim
 from resnet_jax.report.text import number, plain, span, summary
+from resnet_jax.runtime.directory import SCHEMA
 
 _RECORD_KEYS = {
     'train': {'step', 'epoch', 'loss', 'error', 'learning_rate', 'images_per_second'},
@@ -42,7 +44,7 @@ def write(run_dir: Path) -> Path:
     if records:
         _save_training_curves(records, run_dir / 'figures')
     try:
-        overview = _overview(config['config'], records)
+        overview = _overview(config, records)
         identity = config['identity']
     except (KeyError, AttributeError, TypeError) as error:
         raise UserError(f'{run_dir}/config.json is no run of this version ({error!r}); train it again') from error
@@ -93,16 +95,16 @@ def _template() -> jinja2.Template:
     return environment.get_template('report.html.j2')
 
 
-def _overview(config: Mapping, records: list[dict]) -> dict[str, object]:
+def _overview(record: Mapping, records: list[dict]) -> dict[str, object]:
     """What the page says of the run at first sight."""
-    arch = spec.architecture(ConfigDict(config))
+    config, arch = record['config'], spec.architecture(ConfigDict(record['config']))
     steps = config['run']['steps']
     tests = [record for record in records if record['kind'] == 'test']
     return {
-        'network': spec.title(arch),
-        'blocks': f'{arch.blocks} {arch.block} blocks, shortcut {arch.shortcut}',
-        'parameters': spec.parameters(arch),
-        'multiply_adds': spec.multiply_adds(arch),
+        'network': record['title'],
+        'blocks': f'{arch.blocks} {arch.block} blocks, {arch.placement.replace("_", " ")}, shortcut {arch.shortcut}',
+        'parameters': counts.parameters(arch),
+        'multiply_adds': counts.multiply_adds(arch),
         'dataset': config['data']['dataset'],
         'seed': config['seed'],
         'steps': steps,
@@ -169,8 +171,10 @@ def _read_settings(run_dir: Path, name: str) -> dict | None:
         schema = settings.pop('schema')
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f'{path} cannot be read ({error!r}); start the run again, which writes it anew') from error
-    if schema != 1:
-        raise UserError(f'{path} has schema {schema!r}, this version reads 1; use the version that trained the run')
+    if schema != SCHEMA:
+        raise UserError(
+            f'{path} has schema {schema!r}, this version reads {SCHEMA}; use the version that trained the run'
+        )
     return settings
 
 

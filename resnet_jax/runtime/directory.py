@@ -1,26 +1,31 @@
 """A run's directory: what stands in it and how it is read. Imports no JAX.
 
-config.json       the resolved config and the identity of the run
-environment.json  what it computes in
-metrics.jsonl     a record a line: {"kind": "train" or "test", "step": …}
-checkpoints/      by step
+config.json         the resolved config, the identity of the run and the name of its kind of network
+preprocessing.json  what an image passes through before the network, and the names of the classes: a prediction
+                    needs no dataset
+environment.json    what it computes in
+metrics.jsonl       a record a line: {"kind": "train" or "test", "step": …}
+checkpoints/        by step
 findings/, figures/, report.html, tensorboard/
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
+from resnet_jax import config as configuration
 from resnet_jax import spec
 from resnet_jax.errors import UserError
 from resnet_jax.files import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def create(run_dir: Path, config: ConfigDict) -> None:
@@ -30,7 +35,8 @@ def create(run_dir: Path, config: ConfigDict) -> None:
       UserError: it cannot be written, or it holds another run (the first setting that differs is named).
     """
     check(run_dir, config)
-    record = {'schema': SCHEMA, 'identity': spec.identity(config), 'config': config.to_dict()}
+    title = configuration.title(config.network)
+    record = {'schema': SCHEMA, 'identity': spec.identity(config), 'title': title, 'config': config.to_dict()}
     try:
         write_atomically(run_dir / 'config.json', (json.dumps(record, indent=2) + '\n').encode())
     except OSError as error:
@@ -57,18 +63,35 @@ def read_config(run_dir: Path) -> ConfigDict:
     Raises:
       UserError: this is no run's directory, or it was written by another version.
     """
-    path = run_dir / 'config.json'
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(
-            f'{run_dir} holds no run (no config.json); train one: resnet-jax train --run {run_dir}'
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f'{path} cannot be read ({error}); restore it or train anew in another directory') from None
-    if not isinstance(record, dict) or record.get('schema') != SCHEMA:
-        raise UserError(f'{path} is not of schema {SCHEMA}, which this version reads; train anew in another directory')
+    record = _read_record(
+        run_dir / 'config.json',
+        missing=f'{run_dir} holds no run (no config.json); train one: resnet-jax train --run {run_dir}',
+    )
     return ConfigDict(_tuples(record['config']))
+
+
+def read_title(run_dir: Path) -> str:
+    """The name of a run's kind of network, as it was when the run started last."""
+    return json.loads((run_dir / 'config.json').read_text())['title']
+
+
+def write_preprocessing(run_dir: Path, normalization: Sequence[ArrayLike], classes: Sequence[str]) -> None:
+    """Writes down mean and deviation, float32 of shape (h, w, c) or (1, 1, c), and the classes in order of labels."""
+    mean, deviation = (np.asarray(values, np.float32).tolist() for values in normalization)  # JSON keeps every bit
+    record = {'schema': SCHEMA, 'classes': list(classes), 'mean': mean, 'deviation': deviation}
+    write_atomically(run_dir / 'preprocessing.json', (json.dumps(record) + '\n').encode())
+
+
+def read_preprocessing(run_dir: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[str, ...]]:
+    """((mean, deviation), classes), to the bit as they were written.
+
+    Raises:
+      UserError: nothing was written, or by another version.
+    """
+    path = run_dir / 'preprocessing.json'
+    record = _read_record(path, missing=f'there is no {path}; restore it or train anew in another directory')
+    mean, deviation = (np.asarray(record[key], np.float32) for key in ('mean', 'deviation'))
+    return (mean, deviation), tuple(record['classes'])
 
 
 def has_checkpoint(run_dir: Path, step: int) -> bool:
@@ -136,6 +159,18 @@ def held(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _read_record(path: Path, *, missing: str) -> dict:
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(missing) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path} cannot be read ({error}); restore it or train anew in another directory') from None
+    if not isinstance(record, dict) or record.get('schema') != SCHEMA:
+        raise UserError(f'{path} is not of schema {SCHEMA}, which this version reads; train anew in another directory')
+    return record
 
 
 def _check_same(run_dir: Path, stored: ConfigDict, config: ConfigDict) -> None:

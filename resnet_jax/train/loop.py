@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import jax
@@ -10,12 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
-from resnet_jax import spec
 from resnet_jax.data import resident, sources
-from resnet_jax.data.augment import Normalization, statistics
+from resnet_jax.data.augment import IMAGENET, Normalization, statistics
 from resnet_jax.data.resident import Examples
 from resnet_jax.errors import Stopped, UserError
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.progress import Progress, silent
 from resnet_jax.runtime import directory, mesh
 from resnet_jax.runtime.checkpoint import Checkpoints
 from resnet_jax.runtime.environment import differences, environment, fingerprint
@@ -23,43 +24,65 @@ from resnet_jax.runtime.signals import StopRequest, stop_request
 from resnet_jax.train.evaluate import Evaluation, evaluate
 from resnet_jax.train.optimizer import sgd
 from resnet_jax.train.schedule import learning_rate
-from resnet_jax.train.state import TrainState, initial_state, no_sums
+from resnet_jax.train.start import make_network, starting_state
+from resnet_jax.train.state import TrainState, no_sums
 from resnet_jax.train.step import many_steps
 
 # A call to the device lasts about this long, so that a stop is noticed and the display moves.
 CALL_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Splits:
-    """A dataset on the devices."""
+    """A dataset on the devices. A split is read, and placed there, when it is first asked for."""
 
-    train: Examples
-    selection: Examples
-    test: Examples
-    normalization: Normalization
-    classes: tuple[str, ...]
+    dataset: sources.Dataset
+    sharding: jax.sharding.Sharding
+
+    @cached_property
+    def train(self) -> Examples:
+        return self._place(self.dataset.train)
+
+    @cached_property
+    def selection(self) -> Examples:
+        return self._place(self.dataset.selection)
+
+    @cached_property
+    def test(self) -> Examples:
+        return self._place(self.dataset.test)
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """Of `data.normalize`: ImageNet's, or what the training split gives."""
+        how = self.dataset.data.normalize
+        found = IMAGENET if how == 'imagenet' else statistics(self.dataset.train.images, how)
+        return jax.device_put(found, self.sharding)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.dataset.classes
+
+    def read(self, *names: str) -> 'Splits':
+        """Itself, with these splits read now: what is damaged is found before anything is computed."""
+        for name in names:
+            getattr(self, name)
+        return self
+
+    def _place(self, split: sources.Split) -> Examples:
+        return resident.place(split.images, split.labels, self.sharding)
 
 
-def place_dataset(data: ConfigDict, sharding: jax.sharding.Sharding) -> Splits:
-    """Loads the dataset of `config.data` and puts it on the devices, with the training split's normalisation."""
-    dataset = sources.load(data)
-    return Splits(
-        *(
-            resident.place(split.images, split.labels, sharding)
-            for split in (dataset.train, dataset.selection, dataset.test)
-        ),
-        normalization=jax.device_put(statistics(dataset.train.images, data.normalize), sharding),
-        classes=dataset.classes,
-    )
+def place_dataset(data: ConfigDict, sharding: jax.sharding.Sharding, progress: Progress = silent) -> Splits:
+    """The dataset of `config.data`, for the devices of `sharding`."""
+    return Splits(sources.load(data, progress), sharding)
 
 
 def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> None:
     """Trains the run of `config` in `run_dir` up to `config.run.steps`, from its newest checkpoint if it has one.
 
     Args:
-      watch: is called with every record of metrics.jsonl as it is made, and with `{'kind': 'progress', …}` and
-        `{'kind': 'note', 'text': …}` in between.
+      watch: is called with every record of metrics.jsonl as it is made, and with `{'kind': 'loading', …}`,
+        `{'kind': 'progress', …}` and `{'kind': 'note', 'text': …}` in between.
 
     Raises:
       UserError: what the config asks for cannot be, or the loss became non-finite.
@@ -68,10 +91,11 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
     devices = mesh.data_mesh(config.train.batch_size)
     with directory.held(run_dir), stop_request() as stop:
         directory.create(run_dir, config)
-        splits = place_dataset(config.data, mesh.whole(devices))
-        network = ResNet(spec.architecture(config), config.run.scan_unroll)
+        splits = place_dataset(config.data, mesh.whole(devices), partial(_loading, watch)).read('train', 'test')
+        directory.write_preprocessing(run_dir, splits.normalization, splits.classes)
+        network = make_network(config)
         optimizer = sgd(config.train)
-        state = jax.device_put(initial_state(network, optimizer, config.seed), mesh.whole(devices))
+        state = jax.device_put(starting_state(network, optimizer, config), mesh.whole(devices))
         checkpoints = Checkpoints(run_dir, keep=config.run.keep, snapshots=config.run.snapshots)
         state = _resume(run_dir, checkpoints, state, watch)
         recorder = Recorder(run_dir, int(state.step), watch, tensorboard=config.run.tensorboard)
@@ -79,6 +103,10 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
             checkpoints.save(0, state)
         steps = many_steps(network, optimizer, config, devices)
         _run(config, network, steps, splits, state, checkpoints, recorder, stop)
+
+
+def _loading(watch: Callable[[dict], None], what: str, done: int, total: int) -> None:
+    watch({'kind': 'loading', 'what': what, 'done': done, 'total': total})
 
 
 def _resume(run_dir: Path, checkpoints: Checkpoints, state: TrainState, watch: Callable) -> TrainState:

@@ -1,6 +1,6 @@
 """The training step: a pure function, and many of them in one compiled call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,17 @@ def train_step(
     images: Float[Array, 'n h w c'],
     labels: Int32[Array, ' n'],
 ) -> TrainState:
-    """One step of gradient descent on the mean cross-entropy of a batch."""
+    """One step of gradient descent on the mean cross-entropy of a batch. What is frozen gets no gradient."""
+    # Not the step's own key: augmentation splits that in two, and 0 and 1 would give those very keys.
+    draws = jax.random.fold_in(_key(state), 2)
 
     def objective(params):
-        variables = {'params': params, 'batch_stats': state.batch_stats}
-        logits, updates = network.apply(variables, images, train=True, mutable=['batch_stats'])
+        variables = {'params': hold(params, network.frozen), 'batch_stats': state.batch_stats}
+        logits, updates = network.apply(
+            variables, images, train=True, mutable=['batch_stats'], rngs={'dropout': draws}
+        )  # fmt: skip
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        return loss, (logits, updates['batch_stats'])
+        return loss, (logits, updates.get('batch_stats', {}))
 
     (loss, (logits, batch_stats)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -41,6 +45,16 @@ def train_step(
         opt_state=opt_state,
         sums=Sums(state.sums.loss + loss, state.sums.errors + errors, state.sums.steps + 1),
     )
+
+
+def _key(state: TrainState) -> Array:
+    """Of all draws of the step that comes."""
+    return jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
+
+
+def hold(params: dict, frozen: Sequence[str]) -> dict:
+    """The same parameters, of which the parts `frozen` are constants: what leads to them alone is never computed."""
+    return {name: jax.lax.stop_gradient(part) if name in frozen else part for name, part in params.items()}
 
 
 def many_steps(
@@ -60,8 +74,7 @@ def many_steps(
         index = state.step % (len(examples.labels) // size)
         chosen = resident.batch(examples, permutation, index, size)
         images, labels = jax.lax.with_sharding_constraint((chosen.images, chosen.labels), spread)
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
-        images = augment(key, normalize(images, normalization), shift=data.shift, flip=data.flip)
+        images = augment(_key(state), normalize(images, normalization), shift=data.shift, flip=data.flip)
         return train_step(network, optimizer, state, images, labels)
 
     def steps(

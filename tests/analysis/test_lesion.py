@@ -10,7 +10,7 @@ import pytest
 from resnet_jax.analysis import lesion
 from resnet_jax.errors import UserError
 
-PLAIN = {'block': 'basic', 'shortcut': 'none', 'stage_blocks': (2, 3, 2)}
+PLAIN = {'placement': 'original', 'shortcut': 'none', 'stage_blocks': (2, 3, 2)}
 
 
 def refused(action, *arguments):
@@ -92,7 +92,7 @@ def test_random_deletions_of_all_and_of_none():
 
 @pytest.mark.parametrize('shortcut', ['A', 'none'])
 def test_deleting_puts_the_residual_gate_to_0_and_the_shortcut_gate_to_1(make_network, shortcut):
-    network, _ = make_network('float32', shortcut=shortcut, block='basic')
+    network, _ = make_network('float32', shortcut=shortcut, placement='original')
     passing = 0 if shortcut == 'none' else 1
     gates = lesion.delete(network.intact_gates(), lesion.deletion(network.arch, [2, 5]))
     np.testing.assert_array_equal(gates.residual, [1, 0, 1, 1, 0, 1, 1, 1, 1])

@@ -12,10 +12,13 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import default
+from experiments._lesion_measure import Measurement, Singles
+from resnet_jax import config as configuration
 from resnet_jax import experiment, spec
 from resnet_jax.analysis.lesion import delete, deletion
 from resnet_jax.data import sources
 from resnet_jax.errors import UserError
+from resnet_jax.models import zoo
 from resnet_jax.report.findings import Finding
 from resnet_jax.run import Run
 
@@ -40,23 +43,25 @@ def test_every_experiment_has_a_test_and_is_what_the_runner_takes():
 # Measurements made up
 
 
-def singles(depth=110, block='preact', shortcut='A', *, intact=6.0, inner=6.4, entry=40.0):
+def singles(depth=110, block='preact_resnet', shortcut='A', *, intact=6.0, inner=6.4, entry=40.0):
     """Single deletions with errors of these percentages. Some examples are harder than others, for every network."""
     blocks = (depth - 2) // 2
     enters = np.isin(np.arange(blocks), (0, blocks // 3, 2 * blocks // 3))
     there = np.array([index not in (blocks // 3, 2 * blocks // 3) for index in range(blocks)])
     kept = there if shortcut == 'none' else np.ones(blocks, bool)
     errors = np.where(enters, entry, inner)[kept]
-    return lesion.Singles(
-        arch=architecture(depth, block, shortcut), blocks=np.flatnonzero(kept) + 1, entry=enters[kept],
+    return Singles(
+        *kind(depth, block, shortcut), blocks=np.flatnonzero(kept) + 1, entry=enters[kept],
         intact=right(intact), right=np.stack([right(each) for each in errors]),
     )  # fmt: skip
 
 
-def architecture(depth, block, shortcut):
+def kind(depth, family, shortcut):
+    """The name and the architecture of a network."""
     config = default.get_config()
-    config.network.update(depth=depth, block=block, shortcut=shortcut)
-    return spec.architecture(config)
+    config.network.update(zoo.settings(f'{family}{depth}'))
+    config.network.shortcut = shortcut
+    return configuration.title(config.network), spec.architecture(config)
 
 
 def right(percent):
@@ -71,7 +76,7 @@ PAPER = (6.5, 7.0, 7.7, 9.4, 11.2, 19.0, 24.9, 33.2, 51.7, 57.7)
 def measurement(network=None, others=(), *, data='digits', medians=PAPER, spread=0.2):
     """Deletions of many blocks: draws about these medians."""
     draws = np.asarray(medians)[:, None] + spread * np.random.default_rng(0).normal(size=(len(medians), DRAWS))
-    return lesion.Measurement(
+    return Measurement(
         data=data, config=CONFIG, network=network or singles(), others=tuple(others), counts=np.array(CONFIG.counts),
         without_entry=draws, with_entry=np.minimum(100, 2 * draws),
     )  # fmt: skip
@@ -125,11 +130,11 @@ VERDICTS = {  # statement, then what makes it supported, refuted and undecided
         {'intact': 8.0, 'inner': 31.0}, {'intact': 8.0, 'inner': 8.0}, {'intact': 8.0, 'inner': 8.4},
     ),
     'Without shortcuts a deletion costs more': (
-        lambda **made: measurement(singles(), [singles(20, 'basic', 'none', **made)]),
+        lambda **made: measurement(singles(), [singles(20, 'resnet', 'none', **made)]),
         {'inner': 80.0}, {'inner': 6.0}, {'inner': 6.5},
     ),
     'does not survive losing one layer': (
-        lambda **made: measurement(singles(20, 'basic', 'none', **made), data='cifar10'),
+        lambda **made: measurement(singles(20, 'resnet', 'none', **made), data='cifar10'),
         {'inner': 89.0}, {'inner': 50.0}, {'inner': 80.0},
     ),
 }  # fmt: skip
@@ -147,7 +152,7 @@ def made_claims(*arguments, **more):
 
 
 def test_every_claim_that_can_be_made_is_in_the_test_above():
-    made = made_claims(singles(), [singles(20), singles(110, 'basic', 'none')], data='cifar10')
+    made = made_claims(singles(), [singles(20), singles(110, 'resnet', 'none')], data='cifar10')
     assert len(made) == len(VERDICTS)
     for statement, _ in made:
         assert sum(part in statement for part in VERDICTS) == 1
@@ -160,7 +165,7 @@ def test_numbers_are_held_against_the_papers_on_the_papers_data_and_network_alon
         (singles(), 'digits'),
         (singles(), 'cifar100'),
         (singles(56), 'cifar10'),
-        (singles(110, 'basic'), 'cifar10'),
+        (singles(110, 'resnet'), 'cifar10'),
         (singles(110, shortcut='B'), 'cifar10'),
     ]:
         assert [form for _, form in made_claims(network, data=data)] == ['shape'] * 3
@@ -169,10 +174,10 @@ def test_numbers_are_held_against_the_papers_on_the_papers_data_and_network_alon
 
 
 def test_a_plain_network_alone_claims_nothing_but_on_the_papers_data():
-    plain = singles(20, 'basic', 'none')
+    plain = singles(20, 'resnet', 'none')
     assert made_claims(plain) == []
     assert made_claims(plain, data='cifar10') == [
-        ('A plain network (plain-20) does not survive losing one layer', 'number')
+        ('A plain network (plain20) does not survive losing one layer', 'number')
     ]
 
 
@@ -180,13 +185,13 @@ def test_depths_of_one_kind_are_compared_and_a_plain_network_with_the_residual_o
     others = [
         singles(56),
         singles(20),
-        singles(20, 'basic', 'none'),
-        singles(56, 'basic', 'none'),
-        singles(110, 'basic'),
+        singles(20, 'resnet', 'none'),
+        singles(56, 'resnet', 'none'),
+        singles(110, 'resnet'),
     ]
     statements = [statement for statement, _ in made_claims(singles(44), others)]
-    assert 'Resilience grows with depth: a deletion costs preact-20 more than preact-56' in statements
-    assert 'Without shortcuts a deletion costs more: plain-56 against preact-56' in statements
+    assert 'Resilience grows with depth: a deletion costs preact_resnet20 more than preact_resnet56' in statements
+    assert 'Without shortcuts a deletion costs more: plain56 against preact_resnet56' in statements
     assert len(lesion.notes(measurement(singles(44), others))) < len(lesion.notes(measurement(singles(44))))
 
 
@@ -198,8 +203,8 @@ def test_an_error_that_never_changes_does_not_grow():
 def test_the_interval_is_that_of_paired_examples():
     """One block alone: the increase is a mean of paired differences, whose standard error is known."""
     intact, deleted = right(6.0), np.random.default_rng(0).permutation(right(10.0))
-    network = lesion.Singles(
-        architecture(110, 'preact', 'A'), blocks=np.array([1, 2]), entry=np.array([True, False]), intact=intact,
+    network = Singles(
+        *kind(110, 'preact_resnet', 'A'), blocks=np.array([1, 2]), entry=np.array([True, False]), intact=intact,
         right=np.stack([np.zeros(EXAMPLES, bool), deleted]),
     )  # fmt: skip
     measured = dataclasses.replace(measurement(network, data='cifar10'), config=ConfigDict(CONFIG.to_dict()))
@@ -216,12 +221,12 @@ def test_claims_repeat():
     assert lesion.claims(measurement()) == lesion.claims(measurement())
 
 
-KINDS = [(block, shortcut) for block in ('basic', 'preact') for shortcut in ('A', 'B', 'C', 'none')]
+KINDS = [(block, shortcut) for block in ('resnet', 'preact_resnet') for shortcut in ('A', 'B', 'C', 'none')]
 
 
 def test_no_two_kinds_of_network_share_a_name():
     names = {singles(20, *kind).name for kind in KINDS}
-    assert len(names) == len(KINDS) and {'ResNet-20', 'preact-20', 'plain-20', 'ResNet-20-B'} < names
+    assert len(names) == len(KINDS) and {'resnet20', 'preact_resnet20', 'plain20', 'resnet20-shortcut-B'} < names
 
 
 @pytest.mark.parametrize('others', [(), tuple(singles(20, *kind) for kind in KINDS)], ids=['alone', 'compared'])
@@ -270,7 +275,7 @@ def run_of(network, variables) -> Run:
     config = ConfigDict({'data': data})
     path = Path('runs/some')
     run: Run = SimpleNamespace(
-        network=network, variables=variables, config=config, chunks=lambda split: chunks, path=path
+        network=network, variables=variables, config=config, chunks=lambda split: chunks, path=path, title='tiny'
     )  # pyright: ignore[reportAssignmentType]
     return run
 
@@ -288,7 +293,7 @@ def test_measuring_deletes_every_block_and_as_many_together_as_there_are(make_ne
     def found(lesions):
         return np.asarray(classify(network)(variables, images, delete(network.intact_gates(), lesions)) == labels)
 
-    assert measured.data == 'digits' and measured.network.name == 'preact-14'
+    assert measured.data == 'digits' and measured.network.name == 'tiny'
     np.testing.assert_array_equal(measured.network.blocks, range(1, 7))
     np.testing.assert_array_equal(measured.network.entry, [True, False] * 3)
     np.testing.assert_array_equal(measured.network.intact, found(deletion(network.arch, [])))

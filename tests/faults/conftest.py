@@ -6,29 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope='session', autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Compiled programs, shared by this process and those it starts."""
-    settings = {
-        'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('xla')),
-        'jax_persistent_cache_min_entry_size_bytes': -1,
-        'jax_persistent_cache_min_compile_time_secs': 0.0,
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name.upper(), str(value))
-            jax.config.update(name, value)
-        reset_cache()  # what was compiled before has settled that there is none
-        yield
-        jax.config.update('jax_compilation_cache_dir', None)
-        reset_cache()
 
 
 class Process(subprocess.Popen):

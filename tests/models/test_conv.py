@@ -260,7 +260,7 @@ def test_weights_have_the_deviation_of_he_et_al():
 
 
 def test_the_layer_has_one_kernel_and_no_bias_in_the_dtype_of_its_input():
-    layer = Conv(6, kernel_size=3, strides=2)
+    layer = Conv(6, (3, 3), 2, 1, None, 1.0, 'plain')
     x = jnp.ones((2, 5, 5, 4), jnp.bfloat16)
     variables: Any = layer.init(jax.random.key(0), x)
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables) == {

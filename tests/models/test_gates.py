@@ -126,10 +126,10 @@ def test_a_blocks_sum_weighs_each_branch_by_its_gate():
 # Gates of a whole network
 
 ARCHITECTURES = [
-    {'block': 'basic', 'shortcut': 'A'},
-    {'block': 'preact', 'shortcut': 'A'},
-    {'block': 'preact', 'shortcut': 'B'},
-    {'block': 'basic', 'shortcut': 'none'},
+    {'placement': 'original', 'shortcut': 'A'},
+    {'placement': 'full_preactivation', 'shortcut': 'A'},
+    {'placement': 'full_preactivation', 'shortcut': 'B'},
+    {'placement': 'original', 'shortcut': 'none'},
 ]
 
 
@@ -196,12 +196,14 @@ def test_gates_an_example_are_refused_in_training_where_bn_would_mix_them(tiny):
 
 
 @pytest.mark.parametrize(
-    'fields', [{'block': 'preact', 'shortcut': 'A'}, {'block': 'basic', 'shortcut': 'B'}], ids=['preact A', 'basic B']
+    'fields',
+    [{'placement': 'full_preactivation', 'shortcut': 'A'}, {'placement': 'original', 'shortcut': 'B'}],
+    ids=['preact A', 'basic B'],
 )
 @pytest.mark.usefixtures('float64')
 def test_the_gradients_of_all_paths_sum_to_the_gradient(make_network, fields):
     """Each block sends the gradient through its residual branch or beside it: 2^n paths, and no others."""
-    network, variables = make_network(stage_blocks=(2, 2, 1), widths=(3, 4, 5), **fields)
+    network, variables = make_network(stage_blocks=(2, 2, 1), stem_width=3, widths=(3, 4, 5), **fields)
     blocks, x = network.arch.blocks, images(1)
     through = np.array(list(itertools.product((0.0, 1.0), repeat=blocks)))
 

@@ -22,7 +22,7 @@ def variables(channels, dtype='float64'):
 
 
 def train(x, given, momentum=0.9, epsilon=1e-5):
-    return BatchNorm(momentum, epsilon).apply(given, x, train=True, mutable=['batch_stats'])
+    return BatchNorm(momentum, epsilon, 0, 1.0).apply(given, x, train=True, mutable=['batch_stats'])
 
 
 def two_pass(x, given, epsilon=1e-5):
@@ -64,7 +64,7 @@ def test_a_mean_of_30_and_a_deviation_of_a_hundredth_survive_float32():
 )
 def test_statistics_are_float32_at_least_and_the_result_has_the_inputs_dtype(float64, mode, dtype, statistics):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2, 2, 3)), dtype)
-    layer = BatchNorm(0.9, 1e-5)
+    layer = BatchNorm(0.9, 1e-5, 0, 1.0)
     fresh = layer.init(jax.random.key(0), x, train=True)
     assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype(statistics)}
     y, updates = layer.apply(fresh, x, train=mode == 'train', mutable=['batch_stats'])
@@ -105,13 +105,13 @@ def test_running_statistics_keep_their_share_and_take_the_unbiased_variance():
 
 def test_evaluation_normalises_by_the_running_statistics_and_leaves_them():
     given = worked(scale=3, bias=7, mean=2, var=3.5)
-    y, updates = BatchNorm(0.9, 0.5).apply(given, WORKED, train=False, mutable=['batch_stats'])
+    y, updates = BatchNorm(0.9, 0.5, 0, 1.0).apply(given, WORKED, train=False, mutable=['batch_stats'])
     np.testing.assert_allclose(y.ravel(), [7 - 1.5, 7, 7 + 1.5, 7 + 6], rtol=1e-6)
     assert jax.tree.map(lambda leaf: leaf.item(), updates['batch_stats']) == {'mean': 2, 'var': 3.5}
 
 
 def test_initialising_leaves_the_running_statistics_at_their_start():
-    fresh = BatchNorm(0.9, 1e-5).init(jax.random.key(0), 5 + WORKED, train=True)
+    fresh = BatchNorm(0.9, 1e-5, 0, 1.0).init(jax.random.key(0), 5 + WORKED, train=True)
     assert jax.tree.map(lambda leaf: leaf.item(), fresh) == {
         'params': {'scale': 1, 'bias': 0},
         'batch_stats': {'mean': 0, 'var': 1},
@@ -154,6 +154,6 @@ def test_gradients_are_those_of_two_passes_and_of_finite_differences():
 def test_evaluations_gradient_takes_the_statistics_as_constants():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 2, 4)))
     given = variables(4)
-    gradient = jax.grad(lambda x: jnp.sum(BatchNorm(0.9, 1e-5).apply(given, x, train=False)))(x)
+    gradient = jax.grad(lambda x: jnp.sum(BatchNorm(0.9, 1e-5, 0, 1.0).apply(given, x, train=False)))(x)
     factor = given['params']['scale'] / np.sqrt(given['batch_stats']['var'] + 1e-5)
     np.testing.assert_allclose(gradient, np.broadcast_to(factor, x.shape), rtol=1e-14)

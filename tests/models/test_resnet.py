@@ -9,26 +9,36 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import default
 from resnet_jax import spec
-from resnet_jax.models import zoo
+from resnet_jax.models import counts, zoo
 from resnet_jax.models.gates import Gates
 from resnet_jax.models.resnet import ResNet
 
 # Every block with every shortcut; the settings of shortcut A change at once, one choice with each block.
 NETWORKS = [
-    {'block': block, 'shortcut': shortcut, **more}
-    for block, (shortcut, more) in itertools.product(
-        ('basic', 'preact'),
+    {'placement': placement, 'shortcut': shortcut, **more}
+    for placement, (shortcut, more) in itertools.product(
+        ('original', 'full_preactivation'),
         (
             ('A', {'stage_blocks': (3, 2, 3)}),
-            ('A', {'stage_blocks': (1, 2, 1), 'subsample': 'average', 'zero_channels': 'behind', 'widths': (3, 6, 7)}),
+            (
+                'A',
+                {
+                    'stage_blocks': (1, 2, 1),
+                    'subsample': 'average',
+                    'zero_channels': 'behind',
+                    'stem_width': 3,
+                    'widths': (3, 6, 7),
+                },
+            ),
             ('B', {'stage_blocks': (2, 1, 2)}),
             ('C', {'stage_blocks': (2, 2, 1)}),
             ('none', {'stage_blocks': (2, 3, 2)}),
         ),
     )
 ]
-networks = pytest.mark.parametrize('fields', NETWORKS, ids=lambda f: f'{f["block"]} {f["shortcut"]} {len(f)}')
+networks = pytest.mark.parametrize('fields', NETWORKS, ids=lambda f: f'{f["placement"]} {f["shortcut"]} {len(f)}')
 
 
 def images(count, size=8, channels=1):
@@ -54,10 +64,10 @@ def test_logits_are_those_of_the_second_implementation_whatever_the_gates(make_n
     assert np.abs(without - gated).max() > 1e-2
 
 
-@pytest.mark.parametrize('block', ['basic', 'preact'])
+@pytest.mark.parametrize('placement', ['original', 'full_preactivation'])
 @pytest.mark.usefixtures('float64')
-def test_training_normalises_by_the_batch_and_keeps_every_blocks_own_statistics(make_network, reference, block):
-    network, variables = make_network(block=block, shortcut='B')
+def test_training_normalises_by_the_batch_and_keeps_every_blocks_own_statistics(make_network, reference, placement):
+    network, variables = make_network(placement=placement, shortcut='B')
     x = images(5)
     logits, updates = jax.jit(lambda v, x: network.apply(v, x, train=True, mutable=['batch_stats']))(variables, x)
     second = reference(network.arch, variables, train=True)
@@ -70,14 +80,20 @@ def test_training_normalises_by_the_batch_and_keeps_every_blocks_own_statistics(
             np.testing.assert_allclose(updated.leaf('batch_stats', *path, name), 0.9 * old + 0.1 * new, rtol=1e-9)
         layers += 1
     # Two a block, the stem's, and the projections' or (the first block has one less) the head's.
-    assert layers == {'basic': 2 * 9 + 1 + 2, 'preact': 2 * 9 - 1 + 1 + 1}[block]
+    assert layers == {'original': 2 * 9 + 1 + 2, 'full_preactivation': 2 * 9 - 1 + 1 + 1}[placement]
 
 
 @pytest.mark.usefixtures('float64')
 def test_a_basic_block_by_hand(make_network):
     """One pixel, one filter, every BN an identity: the whole network is scalar arithmetic with the kernels' centres."""
     network, variables = make_network(
-        block='basic', stage_blocks=(2, 1, 1), widths=(1, 1, 1), image_shape=(1, 1, 1), classes=1, norm_epsilon=0.0
+        placement='original',
+        stage_blocks=(2, 1, 1),
+        stem_width=1,
+        widths=(1, 1, 1),
+        image_shape=(1, 1, 1),
+        classes=1,
+        norm_epsilon=0.0,
     )
     variables = jax.tree.map(jnp.zeros_like, variables)
     norms = ['scale', 'var']
@@ -143,35 +159,41 @@ def test_stages_hold_an_entry_and_a_stacked_body(make_network, fields):
         assert set(stage) == ({'entry', 'body'} if blocks > 1 else {'entry'})
         assert all(len(leaf) == blocks - 1 for leaf in jax.tree.leaves(stage.get('body', {})))
     first = variables['params']['stage1']['entry']
-    norms = {'bn2'} if arch.block == 'preact' else {'bn1', 'bn2'}  # the stem has activated the first block's input
-    projection = {'A': set(), 'B': set(), 'none': set(), 'C': {'shortcut'}}[arch.shortcut]
+    norms = {'bn2'} if arch.preactivated else {'bn1', 'bn2'}  # the stem has activated the first block's input
+    projection = {'conv_proj'} if arch.shortcut == 'C' else set()
+    projection |= {'bn_proj'} if projection and not arch.preactivated else set()
     assert set(first) == {'conv1', 'conv2'} | norms | projection
-    assert ('bn' in variables['params']['head']) == (arch.block == 'preact')
+    assert ('bn' in variables['params']['head']) == arch.preactivated
 
 
-SHORTCUTS = list(itertools.product(('basic', 'preact'), ('A', 'B', 'C', 'none')))
+SHORTCUTS = list(itertools.product(('original', 'full_preactivation'), ('A', 'B', 'C', 'none')))
 
 
-@pytest.mark.parametrize(('block', 'shortcut'), SHORTCUTS)
-def test_every_layer_has_as_many_parameters_as_spec_counts_without_jax(make_arch, block, shortcut):
-    arch = make_arch(block=block, shortcut=shortcut, image_shape=(7, 7, 3), widths=(3, 5, 8))
-    counted = {layer.name: layer.parameters for layer in spec.layers(arch)}
+@pytest.mark.parametrize(('placement', 'shortcut'), SHORTCUTS)
+def test_every_layer_has_as_many_parameters_as_are_counted_without_jax(make_arch, placement, shortcut):
+    arch = make_arch(placement=placement, shortcut=shortcut, image_shape=(7, 7, 3), stem_width=3, widths=(3, 5, 8))
+    counted = {layer.name: layer.parameters for layer in counts.layers(arch)}
     assert initialised(arch) == counted
-    assert sum(counted.values()) == spec.parameters(arch)
+    assert sum(counted.values()) == counts.parameters(arch)
 
 
 @pytest.mark.parametrize('name', zoo.NAMES)
-def test_the_variables_of_every_named_network_are_as_many_as_spec_counts(make_arch, name):
-    fields = zoo.settings(name)
-    blocks = (fields.pop('depth') - 2) // 6
-    arch = make_arch(stage_blocks=(blocks,) * 3, widths=(16, 32, 64), image_shape=(32, 32, 3), **fields)
-    assert initialised(arch) == {layer.name: layer.parameters for layer in spec.layers(arch)}
+def test_the_variables_of_every_named_network_are_as_many_as_are_counted(name):
+    arch = named(name)
+    assert initialised(arch) == {layer.name: layer.parameters for layer in counts.layers(arch)}
+
+
+def named(name):
+    config = default.get_config()
+    config.network.update(zoo.settings(name))
+    config.data.dataset = zoo.dataset(name)
+    return spec.architecture(config)
 
 
 def initialised(arch):
     """Parameters of each layer of the real network, by the names that spec gives the layers."""
     variables = jax.eval_shape(ResNet(arch).init_variables, jax.random.key(0))
-    counts = {}
+    found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables['params']):
         names = [key.key for key in path[:-1]]
         if names[0].startswith('stage'):
@@ -181,8 +203,8 @@ def initialised(arch):
         else:
             layers = ['/'.join(names)]
         for layer in layers:
-            counts[layer] = counts.get(layer, 0) + int(np.prod(leaf.shape)) // len(layers)
-    return counts
+            found[layer] = found.get(layer, 0) + int(np.prod(leaf.shape)) // len(layers)
+    return found
 
 
 @pytest.mark.parametrize('unroll', [2, 3])
@@ -219,7 +241,7 @@ def test_logits_have_the_dtype_of_the_images_and_statistics_are_float32(make_arc
 
 
 def test_initialisation_is_he_et_al_s_of_each_block_its_own_and_repeats(make_arch):
-    network = ResNet(make_arch(block='basic', shortcut='B'))
+    network = ResNet(make_arch(placement='original', shortcut='B'))
     init = jax.jit(network.init_variables)
     variables = init(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, variables, init(jax.random.key(0)))

@@ -9,11 +9,11 @@ from resnet_jax.models.gates import Gates
 from resnet_jax.models.suffix import block_inputs, enter_body, enter_stage
 
 NETWORKS = [
-    {'block': 'basic', 'shortcut': 'A', 'stage_blocks': (3, 2, 2)},
-    {'block': 'preact', 'shortcut': 'B', 'stage_blocks': (2, 1, 4)},  # a stage without a body
-    {'block': 'basic', 'shortcut': 'none', 'stage_blocks': (1, 3, 1)},
+    {'placement': 'original', 'shortcut': 'A', 'stage_blocks': (3, 2, 2)},
+    {'placement': 'full_preactivation', 'shortcut': 'B', 'stage_blocks': (2, 1, 4)},  # a stage without a body
+    {'placement': 'original', 'shortcut': 'none', 'stage_blocks': (1, 3, 1)},
 ]
-networks = pytest.mark.parametrize('fields', NETWORKS, ids=lambda f: f'{f["block"]} {f["shortcut"]}')
+networks = pytest.mark.parametrize('fields', NETWORKS, ids=lambda f: f'{f["placement"]} {f["shortcut"]}')
 
 
 def images(count):

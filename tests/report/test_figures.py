@@ -95,3 +95,16 @@ def test_columns_of_numbers_are_equally_long(tmp_path):
 def test_a_figure_stays_in_its_directory(tmp_path):
     with pytest.raises(UserError, match='a name has'):
         figures.save(figures.figure(1, 1)[0], tmp_path, '../x')
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_saliency_stands_beside_its_image_and_one_outlier_does_not_darken_it(channels):
+    image = np.random.default_rng(0).random((20, 20, channels))
+    salient = np.linspace(0, 1, 400).reshape(20, 20)
+    salient[0, 0] = 1e6
+    left, right = figures.saliency(image, salient, 'tench, 97.3 %').axes
+    assert left.get_title(loc='left') == 'tench, 97.3 %'
+    np.testing.assert_array_equal(left.images[0].get_array(), image if channels == 3 else image[..., 0])
+    assert right.images[0].get_clim()[1] <= 1
+    nothing = figures.saliency(image, 0 * salient, 'tench')
+    assert nothing.axes[1].images[0].get_clim()[1] > 0

@@ -73,8 +73,8 @@ def test_the_report_tells_the_run_and_its_verdicts(measured_run):
     assert path == measured_run / 'report.html'
     page = Page(path)
     assert_self_contained(page)
-    for words in ('preact-110 (54 preact blocks, shortcut A) on digits', '1.11 % test error (356 of 360 images right)',
-                  '1,727,674 parameters', '✓ 1 supported', '✗ 1 refuted', '? 1 undecided', '0.2 (0.1 to 0.3333)',
+    for words in ('preact_resnet110 (54 basic blocks, full preactivation, shortcut A) on digits',
+                  '1.11 % test error (356 of 360 images right)', '1,727,674 parameters', '✓ 1 supported', '✗ 1 refuted', '? 1 undecided', '0.2 (0.1 to 0.3333)',
                   'at most 1', 'at least 0.5', 'as a shape, on digits', 'entry blocks 1, 19, 37',
                   'train.batch_size 128', 'devices cpu:0'):  # fmt: skip
         assert words in page.text, words
@@ -170,7 +170,7 @@ def test_hostile_text_stays_text(measured_run, finding, make_claim):
         settings['config']['network']['shortcut'] = settings['config']['seed'] = HOSTILE
 
     edit_settings(measured_run, poison)
-    (measured_run / 'environment.json').write_text(json.dumps({'schema': 1, 'jax': HOSTILE, 'devices': [HOSTILE]}))
+    (measured_run / 'environment.json').write_text(json.dumps({'schema': 2, 'jax': HOSTILE, 'devices': [HOSTILE]}))
     run_dir = measured_run.rename(measured_run.parent / '<img src=x onerror=alert(1)>"\'')
 
     page = Page(html.write(run_dir))
@@ -213,7 +213,7 @@ def test_a_damaged_record_is_named_by_its_line(run_dir, line):
         html.write(run_dir)
 
 
-@pytest.mark.parametrize('text', ['{', '[]', '{}', '{"schema": 1}', '{"schema": 1, "identity": "a", "config": {}}'])
+@pytest.mark.parametrize('text', ['{', '[]', '{}', '{"schema": 2}', '{"schema": 2, "identity": "a", "config": {}}'])
 def test_a_damaged_config_is_one_line(run_dir, text):
     (run_dir / 'config.json').write_text(text)
     with pytest.raises(UserError, match=r'config\.json'):
@@ -221,8 +221,8 @@ def test_a_damaged_config_is_one_line(run_dir, text):
 
 
 def test_another_schema_is_refused(run_dir):
-    edit_settings(run_dir, lambda settings: settings.update(schema=2))
-    with pytest.raises(UserError, match='has schema 2, this version reads 1'):
+    edit_settings(run_dir, lambda settings: settings.update(schema=1))
+    with pytest.raises(UserError, match='has schema 1, this version reads 2'):
         html.write(run_dir)
 
 

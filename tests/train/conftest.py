@@ -4,7 +4,6 @@ from pathlib import Path
 
 import jax
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from resnet_jax import config as configuration
 from resnet_jax import spec
@@ -51,15 +50,3 @@ def same():
 
 def _same_leaf(one, other):
     return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
-
-
-@pytest.fixture(scope='session', autouse=True)
-def compilation_cache(tmp_path_factory):
-    """The loop compiles its programs anew in every run; here most runs are of one and the same network."""
-    jax.config.update('jax_compilation_cache_dir', str(tmp_path_factory.mktemp('xla')))
-    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-    reset_cache()  # what was compiled before has settled that there is none
-    yield
-    jax.config.update('jax_compilation_cache_dir', None)
-    reset_cache()

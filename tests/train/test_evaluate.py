@@ -13,7 +13,7 @@ COUNT = 359  # a prime: no batch divides it
 
 @pytest.fixture(scope='module')
 def network_and_variables(make_network):
-    return make_network('float32', block='basic', stage_blocks=(1, 1, 1))
+    return make_network('float32', placement='original', stage_blocks=(1, 1, 1))
 
 
 @pytest.fixture(scope='module')

@@ -37,7 +37,7 @@ def state_of(variables, optimizer, sums=None):
 @pytest.fixture(scope='module')
 def stepped(make_network, batch):
     """The state before and after a step of plain descent at rate 1, so that what is subtracted is the gradient."""
-    network, variables = make_network('float32', block='basic', stage_blocks=(2, 1, 1))
+    network, variables = make_network('float32', placement='original', stage_blocks=(2, 1, 1))
     optimizer = optax.sgd(1.0)
     before = state_of(variables, optimizer, Sums(jnp.float32(2.5), jnp.int32(7), jnp.int32(1)))
     after = jax.jit(lambda state, *batch: train_step(network, optimizer, state, *batch))(before, *batch)
@@ -48,7 +48,7 @@ def stepped(make_network, batch):
 def truth(make_network, batch):
     """float64, with the loss written out: `loss(params)` -> (mean, (logits, statistics))."""
     with jax.enable_x64(True):
-        network, variables = make_network('float64', block='basic', stage_blocks=(2, 1, 1))
+        network, variables = make_network('float64', placement='original', stage_blocks=(2, 1, 1))
         images, labels = jnp.asarray(batch[0], jnp.float64), jnp.asarray(batch[1])
 
         def loss(params):

@@ -1,0 +1,80 @@
+"""Images of any size as evaluation sees them: the shorter side resized, the centre cropped, the dataset's channels.
+
+With data.crop_fraction 0.875 on 224 pixels this is torchvision's Resize(256), CenterCrop(224), to the byte.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_jax.data.decode import opened
+
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF')
+
+
+def evaluation_view(image: Any, shape: tuple[int, int, int], crop_fraction: float) -> np.ndarray:
+    """The bytes (h, w, c) of a Pillow image of any size and mode.
+
+    Resized by antialiased bilinear interpolation so that the shorter side is that of `shape` / crop_fraction, then
+    cropped at the centre.
+    """
+    from PIL import Image
+
+    height, width, channels = shape
+    image = in_channels(image, channels)
+    short = round(min(height, width) / crop_fraction)
+    size = tuple(int(short * side / min(image.size)) for side in image.size)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    # Halves go to the even side, as torchvision's do.
+    left, top = (round((side - wanted) / 2) for side, wanted in zip(size, (width, height), strict=True))
+    pixels = np.asarray(image.crop((left, top, left + width, top + height)))
+    return pixels.reshape(shape)
+
+
+def in_channels(image: Any, channels: int) -> Any:
+    """The image in RGB, or in grey for one channel; what is transparent lies on white."""
+    from PIL import Image
+
+    if image.mode.startswith('I;16'):  # Pillow's own conversion would cut off what is above 255
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+    return image.convert('RGB' if channels == 3 else 'L')
+
+
+def decode_view(encoded: bytes, shape: tuple[int, int, int], crop_fraction: float) -> np.ndarray:
+    """The evaluation view (h, w, c) of a stored PNG or JPEG; its EXIF rotation is left alone, as everyone's is.
+
+    Raises:
+      ValueError: these bytes are not such an image, or not a whole one.
+    """
+    with opened(encoded, ('PNG', 'JPEG')) as image:
+        return evaluation_view(image, shape, crop_fraction)
+
+
+def read_view(path: Path, shape: tuple[int, int, int], crop_fraction: float, white: int) -> tuple[np.ndarray, int]:
+    """A user's image file as a dataset would hold it.
+
+    Args:
+      shape: of the dataset's images (h, w, c).
+      white: what the dataset stores for white, 255 or less; black is 0.
+
+    Returns:
+      uint8 (h, w, c), upright as its EXIF says, and how many frames it has: the first is taken.
+
+    Raises:
+      ValueError: it cannot be read, or is no whole image of FORMATS.
+    """
+    from PIL import ImageOps
+
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    with opened(encoded, FORMATS) as image:
+        frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)  # MPO: a photograph and its preview
+        pixels = evaluation_view(ImageOps.exif_transpose(image), shape, crop_fraction)
+    return np.round(pixels * (white / 255)).astype(np.uint8), frames

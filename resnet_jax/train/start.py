@@ -1,0 +1,82 @@
+"""Where a run begins: from its seed, or from the variables of another run (fine-tuning)."""
+
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+from optax import GradientTransformation
+
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.runtime import directory, mesh
+from resnet_jax.runtime.checkpoint import Checkpoints
+from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.state import TrainState, initial_state
+
+
+def make_network(config: ConfigDict) -> ResNet:
+    """The network of a validated config, as it is to be run."""
+    return ResNet(spec.architecture(config), config.run.scan_unroll, tuple(config.train.frozen))
+
+
+def starting_state(network: ResNet, optimizer: GradientTransformation, config: ConfigDict) -> TrainState:
+    """The state of step 0: a function of the seed, and of the run `train.start_from` where there is one.
+
+    Raises:
+      UserError: that run is of another network; the first parameter that differs is named.
+    """
+    state = initial_state(network, optimizer, config.seed)
+    if not config.train.start_from:
+        return state
+    there = stored_state(Path(config.train.start_from))
+    params = dict(there.params)
+    if config.train.new_head:
+        params['head'] = {**params['head'], 'dense': state.params['head']['dense']}
+    _check_alike(params, state.params, config.train)
+    return state._replace(params=params, batch_stats=there.batch_stats)
+
+
+def stored_state(run_dir: Path, step: int | None = None) -> TrainState:
+    """All that a run's checkpoint holds: of that step, or the newest.
+
+    Raises:
+      UserError: there is no such run or checkpoint, or it is damaged.
+    """
+    config = directory.read_config(run_dir)
+    spec.validate(config)
+    step = found_step(run_dir, step)
+    like = jax.eval_shape(lambda: initial_state(make_network(config), sgd(config.train), config.seed))
+    whole = mesh.whole(mesh.data_mesh(jax.device_count()))
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), like)
+    return Checkpoints(run_dir, read_only=True).restore(step, like)
+
+
+def found_step(run_dir: Path, step: int | None) -> int:
+    """The step of a run's newest checkpoint, or `step` where it has that.
+
+    Raises:
+      UserError: it has not; with those that there are.
+    """
+    steps = Checkpoints(run_dir, read_only=True).steps if (run_dir / 'checkpoints').is_dir() else []
+    if not steps or (step is not None and step not in steps):
+        there = ', '.join(map(str, steps)) or 'none'
+        wanted = 'checkpoint' if step is None else f'checkpoint of step {step}'
+        raise UserError(f'{run_dir} has no {wanted} (it has: {there}); train it: resnet-jax train --run {run_dir}')
+    return steps[-1] if step is None else step
+
+
+def _check_alike(there: dict, here: dict, train: ConfigDict) -> None:
+    theirs, ours = _shapes(there), _shapes(here)
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) != ours.get(name):
+            hint = ', or set train.new_head=True' if name.startswith('head/dense/') else ''
+            raise UserError(
+                f'train.start_from {train.start_from} is of another network: {name} is {theirs.get(name, "absent")} '
+                f'there, {ours.get(name, "absent")} here; give the network settings of that run{hint}'
+            )
+
+
+def _shapes(params: dict) -> dict[str, list[int]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator='/'): list(leaf.shape) for path, leaf in leaves}
