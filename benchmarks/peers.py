@@ -1,5 +1,7 @@
 """The same networks in PyTorch, written as its users would: the peer to be measured against, and held to in tests."""
 
+import sys
+
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
@@ -96,3 +98,19 @@ def _block(stage: dict, position: int) -> dict:
 def _copy(target: torch.Tensor, source) -> None:
     with torch.no_grad():
         target.copy_(torch.tensor(np.asarray(source)))
+
+
+def torchvision():
+    """torchvision, also beside a PyTorch of the CPU alone, for which its own operators are not built."""
+    try:
+        import torchvision as found  # pyright: ignore[reportMissingImports]
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
+            del sys.modules[name]
+        for operator in ('nms', 'qnms'):
+            _OPERATORS.define(f'{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        import torchvision as found  # pyright: ignore[reportMissingImports]
+    return found
+
+
+_OPERATORS = torch.library.Library('torchvision', 'FRAGMENT')  # what it defines lives as long as it does

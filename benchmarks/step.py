@@ -1,6 +1,6 @@
-"""Train step and evaluation against the same network in PyTorch: same batch, same threads, interleaved.
+"""Train step and evaluation against the same network in PyTorch and in plain Flax: same batch, interleaved.
 
-./launch.sh bench step [NAME:PIXELS …]
+./launch.sh bench step [NAME:PIXELS:BATCH …]
 """
 
 import sys
@@ -16,7 +16,7 @@ try:
 except ImportError:
     sys.exit('this benchmark compares with PyTorch, which is not installed; benchmarks/README.md says how')
 
-from benchmarks import peers, timing
+from benchmarks import flax_peer, peers, timing
 from configs import default
 from resnet_jax import spec
 from resnet_jax.models import zoo
@@ -25,30 +25,37 @@ from resnet_jax.train.optimizer import sgd
 from resnet_jax.train.state import initial_state
 from resnet_jax.train.step import train_step
 
-CASES = ('resnet20:32', 'resnet110:32', 'preact_resnet110:8')
+CASES = ('resnet20:32:128', 'resnet110:32:128', 'preact_resnet110:8:128', 'resnet50:224:16')
+# Unrolled, as plain Flax is, these would compile for minutes.
+TOO_DEEP = 50  # blocks
 
 
 def measure(name: str, pixels: int, batch: int) -> list[tuple]:
-    """Rows of (what, ours, PyTorch, ratio, noise) for one network."""
+    """Rows of (what, ours, PyTorch, ratio, plain Flax, ratio, noise) for one network."""
     config = default.get_config()
     config.network.update(zoo.settings(name))
-    config.train.batch_size = batch
+    config.data.dataset, config.train.batch_size = zoo.dataset(name), batch
     arch = spec.architecture(config)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(batch, pixels, pixels, 3)).astype(np.float32)
     labels = rng.integers(0, arch.classes, batch).astype(np.int32)
-    ours, theirs = _ours(config, arch, images, labels), _theirs(config, arch, images, labels)
+    made = {'ours': _jax(ResNet(arch), config, images, labels), 'torch': _torch(name, arch, config, images, labels)}
+    if arch.blocks < TOO_DEEP:
+        made['flax'] = _jax(flax_peer.ResNet(arch), config, images, labels)
     rows = []
     for what in ('train step', 'evaluation'):
-        times = timing.interleaved({'ours': ours[what], 'peer': theirs[what]})
-        ratio, noise = times['peer'] / times['ours'], times['A/A'] / times['ours']
-        shown = (timing.milliseconds(times['ours']), timing.milliseconds(times['peer']))
-        rows.append((f'{name}, {pixels} px, batch {batch}, {what}', *shown, f'{ratio:.2f}x', f'{noise:.2f}'))
+        times = timing.interleaved({who: calls[what] for who, calls in made.items()})
+        shown = [timing.milliseconds(times['ours'])]
+        for peer in ('torch', 'flax'):
+            there = peer in times
+            shown += [timing.milliseconds(times[peer]) if there else '-',
+                      f'{times[peer] / times["ours"]:.2f}x' if there else '-']  # fmt: skip
+        rows.append((f'{name}, {pixels} px, batch {batch}, {what}', *shown, f'{times["A/A"] / times["ours"]:.2f}'))
     return rows
 
 
-def _ours(config, arch, images, labels) -> dict:
-    network, optimizer = ResNet(arch), sgd(config.train)
+def _jax(network, config, images, labels) -> dict:
+    optimizer = sgd(config.train)
     state = [initial_state(network, optimizer, 0)]
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     # Inside a loop, as training runs it: that is where a convolution's gradients are slow when written naively.
@@ -67,9 +74,10 @@ def _ours(config, arch, images, labels) -> dict:
     return {'train step': step, 'evaluation': lambda: apply(state[0].variables, images)}
 
 
-def _theirs(config, arch, images, labels) -> dict:
+def _torch(name, arch, config, images, labels) -> dict:
     torch.set_num_threads(timing.cores())
-    model = peers.ResNet(arch).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    peer = peers.torchvision().models.get_model(name) if zoo.dataset(name) == 'imagenet2012' else peers.ResNet(arch)
+    model = peer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(model.parameters(), 0.1, config.train.momentum, weight_decay=config.train.weight_decay)
     images = torch.tensor(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     labels = torch.tensor(labels).long()
@@ -91,6 +99,9 @@ def _theirs(config, arch, images, labels) -> dict:
 if __name__ == '__main__':
     rows = []
     for case in sys.argv[1:] or CASES:
-        name, pixels = case.split(':')
-        rows += measure(name, int(pixels), batch=128)
-    timing.show('Against PyTorch (eager, channels last)', ('what', 'ours', 'PyTorch', 'ratio', 'A/A'), rows)
+        name, pixels, batch = case.split(':')
+        rows += measure(name, int(pixels), int(batch))
+    timing.show(
+        'Against PyTorch (eager, channels last; torchvision where it has the network) and plain Flax',
+        ('what', 'ours', 'PyTorch', 'ratio', 'Flax', 'ratio', 'A/A'), rows,
+    )  # fmt: skip

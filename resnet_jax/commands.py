@@ -133,6 +133,7 @@ def _named(name: str) -> Architecture:
     config.data.dataset = zoo.dataset(name)
     return spec.architecture(config)
 
+
 def data(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.data import sources
 

@@ -10,17 +10,18 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress
-from resnet_jax.report import figures as drawing
-from resnet_jax.report import findings
-from resnet_jax.report.findings import Finding
-from resnet_jax.run import Run, load
 from resnet_jax.runtime import directory
+
+if TYPE_CHECKING:  # with them come JAX and matplotlib, which whoever only looks a name up does not need
+    from resnet_jax.report.findings import Finding
+    from resnet_jax.run import Run
 
 CHECKOUT = Path(__file__).parents[1]
 TIERS = ('cpu', 'paper')
@@ -55,8 +56,11 @@ def find(name: str) -> ModuleType:
     return module
 
 
-def perform(name: str, run: Run, tier: str, progress: Progress) -> Finding:
+def perform(name: str, run: 'Run', tier: str, progress: Progress) -> 'Finding':
     """Measures an experiment on a run, and writes its finding and its figures into the run's directory."""
+    from resnet_jax.report import figures as drawing
+    from resnet_jax.report import findings
+
     experiment = find(name)
     others = comparable(run)
     measurement = experiment.measure(run, others, experiment.get_config(tier), progress)
@@ -65,7 +69,7 @@ def perform(name: str, run: Run, tier: str, progress: Progress) -> Finding:
     for figure_name, (figure, _, numbers) in drawn.items():
         drawing.save(figure, run.path / 'figures', f'{stem}_{figure_name}')
         drawing.save_numbers(run.path / 'figures', f'{stem}_{figure_name}', numbers)
-    finding = Finding(
+    finding = findings.Finding(
         experiment=stem,
         title=experiment.TITLE,
         run=spec.identity(run.config),
@@ -83,8 +87,10 @@ def perform(name: str, run: Run, tier: str, progress: Progress) -> Finding:
     return finding
 
 
-def done(name: str, run: Run, tier: str) -> Finding | None:
+def done(name: str, run: 'Run', tier: str) -> 'Finding | None':
     """The finding of that experiment on this very checkpoint and the same runs beside it, where there is one."""
+    from resnet_jax.report import findings
+
     if not (run.path / 'findings' / f'{Path(name).stem}.json').exists():
         return None
     finding = findings.load(run.path, Path(name).stem)
@@ -97,8 +103,9 @@ def done(name: str, run: Run, tier: str) -> Finding | None:
 _KIND = re.compile(r'network\..*|train\.schedule\.warmup.*')
 
 
-def comparable(run: Run) -> list[Run]:
+def comparable(run: 'Run') -> 'list[Run]':
     """The finished runs in the same folder, as long as this one, that differ from it in the network alone."""
+    from resnet_jax.run import load
 
     def rest(config: ConfigDict) -> dict:
         return {key: value for key, value in spec.definition(config).items() if not _KIND.fullmatch(key)}

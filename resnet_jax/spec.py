@@ -37,7 +37,8 @@ LISTS = {
 def architecture(config: ConfigDict) -> Architecture:
     """The architecture that a validated config describes."""
     image_shape, classes, _ = DATASETS[config.data.dataset]
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in config.network.items()}
+    network = config.network.items()
+    settings: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in network}
     return Architecture(**settings, image_shape=image_shape, classes=classes)
 
 

@@ -57,9 +57,9 @@ class Layer:
 
     name: str
     parameters: int
-    multiply_adds: int = 0
-    activations: int = 0
-    signal: Signal | None = None
+    multiply_adds: int
+    activations: int
+    signal: Signal
 
 
 class Walk:

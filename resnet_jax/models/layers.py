@@ -192,7 +192,7 @@ class Scalar(nn.Module):
     start: float
 
     @nn.compact
-    def __call__(self, dtype: jax.typing.DTypeLike) -> Array:
+    def __call__(self, dtype: jax.typing.DTypeLike) -> jax.typing.ArrayLike:
         return self.param('value', nn.initializers.constant(self.start), (), dtype)
 
 

@@ -1,9 +1,10 @@
 """Which settings of a network mean something, and which go together. Imports no JAX."""
 
 import math
+from dataclasses import replace
 
 from resnet_jax.errors import UserError
-from resnet_jax.models import branches, stems
+from resnet_jax.models import branches, counts, stems
 from resnet_jax.models.architecture import PREACTIVATED, Architecture
 from resnet_jax.models.shortcuts import GATED, projects
 
@@ -35,6 +36,8 @@ def check(arch: Architecture) -> None:
     _check_values(arch)
     _check_together(arch)
     _check_gain(arch)
+    _check_sizes(arch)
+    _check_layers(arch)
 
 
 def _check_values(arch: Architecture) -> None:
@@ -65,11 +68,12 @@ def _check_together(arch: Architecture) -> None:
         _require(convs == 3, arch, 'mid_ratios', 'have two numbers for the bottleneck, as 0.25,0.25')
     _require(arch.strided_conv <= (convs if chain else 1), arch, 'strided_conv',
              f'be at most {convs if chain else 1}: a branch of {arch.block} strides there at the latest')  # fmt: skip
-    for width in arch.widths if chain and arch.groups > 1 else ():
-        for each in [round(ratio * width) for ratio in arch.mid_ratios]:
-            _require(each % arch.groups == 0, arch, 'groups', f'divide the {each} filters of the grouped convolution')
     if arch.groups > 1 and arch.block != 'bottleneck':
         raise _clash(arch, 'groups', 'block', 'only the bottleneck has a grouped convolution; use 1')
+    for width in [round(ratio * width) for ratio in arch.mid_ratios for width in arch.widths]:
+        _require(width % arch.groups == 0, arch, 'groups', f'divide the {width} filters of the grouped convolution')
+    if arch.downsample == 'max_pool' and arch.block == 'downsampling':
+        raise _clash(arch, 'downsample', 'block', 'that block has strides of its own; use stride')
     for stage in range(arch.stages):
         _check_shortcut(arch, stage)
     if arch.plain:
@@ -79,17 +83,10 @@ def _check_together(arch: Architecture) -> None:
     if arch.block == 'linear_projection' and arch.dense_join == 'concatenate':
         odd = [width for width in arch.widths if width % 2]
         _require(not odd, arch, 'widths', 'be even, for each half of a concatenation has half of the filters')
-    if arch.norm == 'group':
-        for width in (arch.stem_width, *arch.widths, *_mid_widths(arch)):
-            _require(width % arch.norm_groups == 0, arch, 'norm_groups', f'divide the {width} filters of a layer')
     if arch.norm != 'batch' and arch.norm_examples:
         raise _clash(arch, 'norm_examples', 'norm', 'only batch normalisation takes examples together; use 0')
     if arch.dropout and (not chain or convs < 2 or arch.gain == 'fixup'):
         raise _clash(arch, 'dropout', 'block', 'it stands between two convolutions of a chain; use 0')
-
-
-def _mid_widths(arch: Architecture) -> list[int]:
-    return [round(ratio * width) for ratio in arch.mid_ratios for width in arch.widths]
 
 
 def _check_shortcut(arch: Architecture, stage: int) -> None:
@@ -138,6 +135,29 @@ def _check_gain(arch: Architecture) -> None:
     for other, holds, why in rules.get(arch.gain, ()):
         if not holds:
             raise _clash(arch, 'gain', other, why)
+
+
+def _check_sizes(arch: Architecture) -> None:
+    """Are the images large enough to be halved by pools? Convolutions round up, pools of 2x2 down."""
+    strides = math.prod(getattr(part, 'strides', 1) for part in stems.stem(arch))
+    side = -(-min(arch.image_shape[:2]) // strides)
+    if arch.downsample == 'max_pool' and not side >> arch.stages:
+        raise UserError(
+            f"config.network.downsample is 'max_pool', which halves the {side} px behind the stem {arch.stages} times; "
+            'use stride, fewer stages, or data of larger images'
+        )
+
+
+def _check_layers(arch: Architecture) -> None:
+    """Has every layer filters, in groups that it divides into? The blocks of a body are alike: one shows them all."""
+    short = replace(arch, stage_blocks=tuple(min(2, blocks) for blocks in arch.stage_blocks))
+    for layer in counts.layers(short):
+        channels = layer.signal.channels
+        if channels < 1:
+            raise UserError(f'config.network leaves {layer.name} no filter; use a wider stem_width, widths, mid_ratios')
+        if arch.norm == 'group' and '/bn' in layer.name:
+            _require(channels % arch.norm_groups == 0, arch, 'norm_groups',
+                     f'divide the {channels} channels of {layer.name}')  # fmt: skip
 
 
 def _clash(arch: Architecture, key: str, other: str, why: str) -> UserError:

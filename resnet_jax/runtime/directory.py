@@ -6,6 +6,7 @@ preprocessing.json  what an image passes through before the network, and the nam
 environment.json    what it computes in
 metrics.jsonl       a record a line: {"kind": "train" or "test", "step": …}
 checkpoints/        by step
+weights.json        where imported weights came from
 findings/, figures/, report.html, tensorboard/
 """
 

@@ -25,7 +25,7 @@ from resnet_jax.train.evaluate import Evaluation, evaluate
 from resnet_jax.train.optimizer import sgd
 from resnet_jax.train.schedule import learning_rate
 from resnet_jax.train.start import make_network, starting_state
-from resnet_jax.train.state import TrainState, no_sums
+from resnet_jax.train.state import TrainState, initial_state, no_sums
 from resnet_jax.train.step import many_steps
 
 # A call to the device lasts about this long, so that a stop is noticed and the display moves.
@@ -90,14 +90,17 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
     """
     devices = mesh.data_mesh(config.train.batch_size)
     with directory.held(run_dir), stop_request() as stop:
-        directory.create(run_dir, config)
+        directory.check(run_dir, config)
         splits = place_dataset(config.data, mesh.whole(devices), partial(_loading, watch)).read('train', 'test')
-        directory.write_preprocessing(run_dir, splits.normalization, splits.classes)
-        network = make_network(config)
-        optimizer = sgd(config.train)
-        state = jax.device_put(starting_state(network, optimizer, config), mesh.whole(devices))
+        network, optimizer = make_network(config), sgd(config.train)
         checkpoints = Checkpoints(run_dir, keep=config.run.keep, snapshots=config.run.snapshots)
-        state = _resume(run_dir, checkpoints, state, watch)
+        if checkpoints.steps:
+            state = _resume(run_dir, checkpoints, initial_state(network, optimizer, config.seed), devices, watch)
+        else:
+            state = jax.device_put(starting_state(network, optimizer, config), mesh.whole(devices))
+        # Not before all of it was found to be possible: the directory is then this run's.
+        directory.create(run_dir, config)
+        directory.write_preprocessing(run_dir, splits.normalization, splits.classes)
         recorder = Recorder(run_dir, int(state.step), watch, tensorboard=config.run.tensorboard)
         if int(state.step) == 0:
             checkpoints.save(0, state)
@@ -109,11 +112,11 @@ def _loading(watch: Callable[[dict], None], what: str, done: int, total: int) ->
     watch({'kind': 'loading', 'what': what, 'done': done, 'total': total})
 
 
-def _resume(run_dir: Path, checkpoints: Checkpoints, state: TrainState, watch: Callable) -> TrainState:
-    """The newest checkpoint's state, or the one given where there is none."""
-    if not checkpoints.steps:
-        return state
-    state = checkpoints.restore(checkpoints.steps[-1], state)
+def _resume(
+    run_dir: Path, checkpoints: Checkpoints, like: TrainState, devices: jax.sharding.Mesh, watch: Callable
+) -> TrainState:
+    """The newest checkpoint's state, which is like this one."""
+    state = checkpoints.restore(checkpoints.steps[-1], jax.device_put(like, mesh.whole(devices)))
     changes = differences(directory.read_environment(run_dir), fingerprint())
     exactly = f'within float tolerance ({"; ".join(changes)})' if changes else 'exactly'
     watch({'kind': 'note', 'text': f'resumed {exactly} at step {int(state.step):,}'})

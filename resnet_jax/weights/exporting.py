@@ -47,10 +47,7 @@ def state_dict(variables: dict, arch: Architecture, theirs: names.Names) -> dict
     """The tensors of a network's variables by their names, with torch's counts of batches (0), which it asks for."""
     found = {}
     for tensor in names.tensors(arch, theirs):
-        leaf = variables
-        for part in tensor.path:
-            leaf = leaf[part]
-        found[tensor.name] = names.to_torch(tensor, leaf)
+        found[tensor.name] = names.take(tensor, variables)
         if tensor.path[-1] == 'var':
             found[tensor.name.replace('running_var', 'num_batches_tracked')] = np.zeros((), np.int64)
     return found

@@ -68,7 +68,8 @@ def _read_safetensors(path: Path, data: bytes) -> dict[str, Stored]:
 
 
 def _stored(part: dict) -> Stored:
-    dtype, shape = SAFETENSORS.get(part['dtype'], part['dtype']), tuple(part['shape'])
+    name, shape = str(part['dtype']), tuple(part['shape'])
+    dtype = SAFETENSORS.get(name, name)
     values = np.frombuffer(part['data'], jnp.dtype(dtype)).reshape(shape) if dtype in FLOATS else None
     return Stored(dtype, shape, values)
 

@@ -93,10 +93,7 @@ def take(stored: dict[str, Stored], arch: Architecture, refusal: str) -> Found:
         raise UserError('\n  '.join([f'{refusal} (by the names of {library}):', *faults[:SHOWN], *more]))
     variables = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), names.shapes(arch))
     for tensor in known[library]:
-        leaf = variables
-        for part in tensor.path:
-            leaf = leaf[part]
-        names.put(tensor, _float32(stored[tensor.name]), leaf)
+        names.put(tensor, _float32(stored[tensor.name]), variables)
     dtypes = Counter(stored[tensor.name].dtype for tensor in known[library])
     return Found(variables, library, {dtype: count for dtype, count in dtypes.items() if dtype != 'float32'})
 

@@ -5,8 +5,9 @@ kernel of ours is torch's (out, in, h, w), be it a convolution's or a dense laye
 """
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, reduce
 from math import isqrt
+from operator import getitem
 from typing import NamedTuple
 
 import jax
@@ -124,17 +125,19 @@ def shapes(arch: Architecture) -> dict:
     return jax.eval_shape(ResNet(arch).init_variables, jax.random.key(0))
 
 
-def to_torch(tensor: Tensor, leaf: np.ndarray) -> np.ndarray:
-    """The tensor out of our leaf, laid out as torch has it."""
-    own = (leaf if tensor.block is None else leaf[tensor.block]).reshape(tensor.view)
+def take(tensor: Tensor, variables: dict) -> np.ndarray:
+    """The tensor out of our variables, laid out as torch has it."""
+    leaf = reduce(getitem, tensor.path, variables)
+    own = np.asarray(leaf if tensor.block is None else leaf[tensor.block]).reshape(tensor.view)
     return np.ascontiguousarray(own.transpose(3, 2, 0, 1) if own.ndim == 4 else own).reshape(tensor.shape)
 
 
-def put(tensor: Tensor, value: np.ndarray, leaf: np.ndarray) -> None:
-    """The inverse of `to_torch`: writes torch's value into its place in our leaf."""
+def put(tensor: Tensor, value: np.ndarray, variables: dict) -> None:
+    """The inverse of `take`: writes torch's value into its place in our variables."""
     if len(tensor.view) == 4:
         h, w, inputs, outputs = tensor.view
         value = value.reshape(outputs, inputs, h, w).transpose(2, 3, 1, 0)
+    leaf = reduce(getitem, tensor.path, variables)
     where = ... if tensor.block is None else tensor.block
     leaf[where] = value.reshape(leaf[where].shape)
 

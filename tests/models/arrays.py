@@ -18,8 +18,9 @@ def convolve(x, kernel, strides=1):
         parts = zip(np.split(x, c // channels, -1), np.split(kernel, c // channels, -1), strict=True)
         return np.concatenate([convolve(*each, strides) for each in parts], axis=-1)
     padded = np.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
-    return sum(
-        padded[:, i : i + h : strides, j : j + w : strides] @ kernel[i, j] for i in range(rows) for j in range(columns)
+    shifted = [padded[:, i : i + h : strides, j : j + w : strides] for i in range(rows) for j in range(columns)]
+    return np.sum(
+        [each @ tap for each, tap in zip(shifted, kernel.reshape(-1, c, kernel.shape[-1]), strict=True)], axis=0
     )
 
 

@@ -38,15 +38,22 @@ SETTINGS = {
         'pool': 'flatten', 'head_widths': (5, 4),
     },
     'one convolution, pre-activated': {
-        **FULL, 'mid_ratios': (), 'shortcut': 'B', 'downsample': 'max_pool', 'stem': 'three', 'image_shape': (18, 17, 3),
+        **FULL, 'mid_ratios': (), 'shortcut': 'B', 'downsample': 'max_pool', 'stem': 'three',
+        'image_shape': (18, 17, 3),
     },
-    'three convolutions': {**FULL, 'mid_ratios': (0.5, 0.25), 'strided_conv': 3, 'shortcut': 'B'},
-    'conv shortcut': {**ORIGINAL, 'shortcut': 'conv'},
+    'conv shortcut, scales': {
+        **ORIGINAL, 'shortcut': 'conv', 'shortcut_scale': 0.5, 'residual_scale': 0.2, 'pool': 'both',
+    },
     'exclusive gating': {**ORIGINAL, 'shortcut': 'exclusive_gating', 'gate_bias': -1.0},
-    'shortcut gating': {**FULL, 'shortcut': 'shortcut_gating', 'subsample': 'average', 'zero_channels': 'behind'},
-    'scales': {**ORIGINAL, 'shortcut': 'B', 'shortcut_scale': 0.5, 'residual_scale': 0.2, 'pool': 'both'},
+    'shortcut gating, skipinit': {
+        **FULL, **NO_NORM, 'gain': 'skipinit', 'shortcut': 'shortcut_gating', 'subsample': 'average',
+        'zero_channels': 'behind',
+    },
     'concatenated': {**ORIGINAL, 'join': 'concatenate', 'shortcut': 'B', 'shortcut_scale': 0.5},
-    'concatenated, pre-activated': {**FULL, 'join': 'concatenate', 'shortcut': 'A', 'residual_scale': 0.5},
+    'concatenated, three convolutions': {
+        **FULL, 'join': 'concatenate', 'mid_ratios': (0.5, 0.25), 'strided_conv': 3, 'shortcut': 'A',
+        'residual_scale': 0.5,
+    },
     'downsampling': {**ORIGINAL, 'block': 'downsampling', 'shortcut': 'identity'},
     'downsampling, pre-activated': {**FULL, 'block': 'downsampling', 'shortcut': 'identity', 'stem_width': 3},
     'half resolution': {**ORIGINAL, 'block': 'half_resolution', 'shortcut': 'A'},
@@ -65,22 +72,18 @@ SETTINGS = {
         'residual_scale': 0.2,
     },
     'inception-resnet b': {**FULL, 'block': 'inception_resnet_b', 'shortcut': 'B'},
-    'inception-resnet c': {**RELU_BEFORE, 'block': 'inception_resnet_c', 'shortcut': 'A'},
     'kernels shared': {**ORIGINAL, 'share': 'kernels', 'shortcut': 'C'},
     'kernels shared, of dense layers too': {
         **FULL, 'share': 'kernels', 'block': 'linear_projection', 'squeeze_excite': 2,
     },
-    'parameters shared': {**FULL, 'share': 'parameters', 'shortcut': 'A'},
+    'parameters shared, rezero': {**FULL, 'share': 'parameters', 'gain': 'rezero', 'shortcut': 'A'},
     'all shared': {**ORIGINAL, 'share': 'all', 'shortcut': 'B'},
     'batches of three': {**ORIGINAL, 'norm_examples': 3, 'norm_momentum': 0.7, 'norm_epsilon': 0.01},
     'group normalisation': {**FULL, 'norm': 'group', 'norm_groups': 2, 'conv': 'standardized', 'shortcut': 'C'},
     'no normalisation': {**ORIGINAL, **NO_NORM, 'shortcut': 'B', 'conv': 'scaled_standardized', 'share': 'kernels'},
-    'skipinit': {**FULL, **NO_NORM, 'gain': 'skipinit', 'shortcut': 'B'},
-    'rezero': {**ORIGINAL, 'gain': 'rezero', 'shortcut': 'A'},
     'fixup': {**FIXUP, 'shortcut': 'B'},
     'fixup bottleneck': {**FIXUP, **BOTTLENECK, 'shortcut': 'A', 'stem': 'three', 'image_shape': (13, 12, 2)},
     'nf': {**NF, 'stage_blocks': (2, 3), 'nf_alpha': 0.7},
-    'nf bottleneck': {**NF, **BOTTLENECK, 'subsample': 'average', 'groups': 2},
 }  # fmt: skip
 
 # Drawn anew in training, which test_layers.py is about.
@@ -143,14 +146,7 @@ def test_what_is_drawn_in_training_is_its_mean_in_evaluation(make_network, refer
 
 
 # What has a gradient rule of its own (convolutions, products), a gradient of several uses, or learned numbers.
-GRADIENTS = (
-    'bottleneck v1.5',
-    'half resolution',
-    'kernels shared, of dense layers too',
-    'batches of three',
-    'fixup',
-    'nf',
-)
+GRADIENTS = ('half resolution', 'kernels shared, of dense layers too', 'batches of three', 'fixup', 'nf')
 
 
 @pytest.mark.parametrize('name', GRADIENTS)

@@ -16,17 +16,19 @@ on_cpu = pytest.mark.skipif(jax.default_backend() != 'cpu', reason='the CPU has 
 
 def native(x, kernel, *, strides=1):
     """XLA's convolution, with the papers' padding."""
-    pad = len(kernel) // 2
+    pads = [(size // 2, size // 2) for size in kernel.shape[:2]]
+    groups = x.shape[-1] // kernel.shape[2]
     return lax.conv_general_dilated(
-        x, kernel, (strides, strides), [(pad, pad)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        x, kernel, (strides, strides), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'), feature_group_count=groups
     )
 
 
-def operands(shape, features, size, strides, dtype='float64'):
-    """Images, a kernel and a cotangent, all normal."""
+def operands(shape, features, size, strides, dtype='float64', groups=1):
+    """Images, a kernel and a cotangent, all normal. `size`: of the kernel, a number or height and width."""
     rng = np.random.default_rng(0)
     n, h, w, c = shape
-    shapes = (shape, (size, size, c, features), (n, -(-h // strides), -(-w // strides), features))
+    sizes = size if isinstance(size, tuple) else (size, size)
+    shapes = (shape, (*sizes, c // groups, features), (n, -(-h // strides), -(-w // strides), features))
     return [jnp.asarray(rng.normal(size=each), dtype) for each in shapes]
 
 
@@ -64,6 +66,10 @@ SHAPES = [
     pytest.param((2, 15, 12, 3), 4, 7, 2, id='7x7, strided: a stem'),
     pytest.param((2, 6, 5, 32), 33, 3, 1, id='3x3, wide: rows and columns'),
     pytest.param((1, 6, 5, 40), 32, 5, 1, id='5x5, wide, batch 1: rows and columns'),
+    pytest.param((2, 6, 5, 3), 4, (1, 7), 1, id='1x7'),
+    pytest.param((2, 7, 6, 3), 4, (3, 1), 2, id='3x1, strided'),
+    pytest.param((2, 2, 3, 3), 4, (7, 1), 1, id='7x1 on a tiny map'),
+    pytest.param((2, 6, 5, 32), 32, (1, 3), 1, id='1x3, wide'),
 ]
 
 
@@ -74,6 +80,19 @@ def test_value_and_gradients_are_those_of_the_native_convolution(shape, features
     ours = value_and_gradients(convolve, strides)(*arguments)
     assert [each.shape for each in ours] == [arguments[2].shape, arguments[0].shape, arguments[1].shape]
     assert max(differences(ours, value_and_gradients(native, strides)(*arguments))) < 1e-12
+
+
+@pytest.mark.usefixtures('float64')
+@pytest.mark.parametrize(('size', 'strides', 'groups'), [(3, 1, 2), (3, 2, 6), (1, 2, 3)])
+def test_a_grouped_convolution_is_one_of_each_group_alone(size, strides, groups):
+    x, kernel, g = operands((3, 7, 6, 6), 12, size, strides, groups=groups)
+
+    def one_by_one(x, kernel, *, strides):
+        parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+        return jnp.concatenate([native(*each, strides=strides) for each in parts], axis=-1)
+
+    ours = value_and_gradients(convolve, strides)(x, kernel, g)
+    assert max(differences(ours, value_and_gradients(one_by_one, strides)(x, kernel, g))) < 1e-12
 
 
 @on_cpu
@@ -90,7 +109,7 @@ def test_value_and_gradients_are_those_of_the_native_convolution(shape, features
 def test_chunks_of_the_batch_change_nothing(monkeypatch, batch, room, chunk, channels):
     x, kernel, g = operands((batch, 5, 6, channels), channels, 3, 1)
     monkeypatch.setattr(conv, 'CACHED_BYTES', room * 5 * 6 * 3 * 2 * channels * 8)
-    assert conv._chunk(x, kernel) == chunk  # or this test would test less than it says
+    assert conv._chunk(x, kernel, 1) == chunk  # or this test would test less than it says
     ours = value_and_gradients(convolve, 1)(x, kernel, g)
     assert max(differences(ours, value_and_gradients(native, 1)(x, kernel, g))) < 1e-12
 
@@ -103,7 +122,7 @@ def test_a_batch_of_the_papers_is_worked_in_chunks_that_fit_the_cache(shape, chu
     x = jax.ShapeDtypeStruct(shape, jnp.float32)
     kernel = jax.ShapeDtypeStruct((3, 3, shape[-1], shape[-1]), jnp.float32)
     found = []
-    jax.eval_shape(lambda x, kernel: found.append(conv._chunk(x, kernel)), x, kernel)
+    jax.eval_shape(lambda x, kernel: found.append(conv._chunk(x, kernel, 1)), x, kernel)
     copies = found[0] * np.prod(shape[1:]) * 3 * 2 * 4
     assert bool(found[0]) == chunked and copies <= conv.CACHED_BYTES
 
@@ -159,9 +178,9 @@ def test_the_padding_differs_from_xlas_same_where_the_size_is_even():
     assert same[0, 0, 0, 0] == 1 and convolve(image, TAPS, strides=2)[0, 0, 0, 0] == 5
 
 
-@pytest.mark.parametrize('size', [(2, 2), (4, 4), (3, 5), (1, 3)])
-def test_kernels_that_are_even_or_not_square_are_refused(size):
-    with pytest.raises(ValueError, match=re.escape(f'square and odd, got {size}; use 1, 3, 5 or 7')):
+@pytest.mark.parametrize('size', [(2, 2), (4, 4), (3, 2), (4, 1)])
+def test_even_kernels_are_refused(size):
+    with pytest.raises(ValueError, match=re.escape(f'kernels are odd, got {size}; use 1, 3, 5 or 7')):
         convolve(jnp.zeros((1, 8, 8, 2), jnp.float32), jnp.zeros((*size, 2, 2), jnp.float32))
 
 
@@ -268,3 +287,42 @@ def test_the_layer_has_one_kernel_and_no_bias_in_the_dtype_of_its_input():
     }
     y = layer.apply(variables, x)
     np.testing.assert_array_equal(y, convolve(x, variables['params']['kernel'], strides=2))
+
+
+def test_a_layer_starts_with_its_bias_and_at_its_share_of_he_et_al_s_deviation():
+    x = jnp.ones((1, 3, 3, 4), jnp.float32)
+    init: Any = {
+        scale: Conv(6, (3, 3), 1, 2, 0.5, scale, 'plain').init(jax.random.key(0), x) for scale in (0.0, 0.25, 1.0)
+    }
+    whole = init[1.0]['params']['kernel']
+    assert whole.shape == (3, 3, 2, 6)
+    np.testing.assert_array_equal(init[0.25]['params']['kernel'], 0.25 * whole)
+    np.testing.assert_array_equal(init[0.0]['params']['kernel'], 0 * whole)
+    np.testing.assert_array_equal(init[0.0]['params']['bias'], np.full(6, 0.5))
+    np.testing.assert_array_equal(
+        Conv(6, (3, 3), 1, 2, 0.5, 0.0, 'plain').apply(init[0.0], x), np.full((1, 3, 3, 6), 0.5)
+    )
+
+
+@pytest.mark.usefixtures('float64')
+@pytest.mark.parametrize('groups', [1, 2])
+def test_scaled_standardised_filters_have_mean_0_and_give_a_relu_back_its_variance(groups):
+    """Brock et al. 2021, eq. 3: over a filter's fan-in the weights have mean 0 and squares that sum up to γ² g²."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 3, 6)))
+    layers = {kind: Conv(4, (3, 3), 1, groups, None, 1.0, kind) for kind in ('standardized', 'scaled_standardized')}
+    variables: Any = layers['scaled_standardized'].init(jax.random.key(0), x)
+    kernel, gain = 5 + 3 * variables['params']['kernel'], jnp.asarray([0.5, 1, 2, -3])
+    np.testing.assert_array_equal(variables['params']['gain'], np.ones(4))
+    # What a layer convolves with: its answer to each of the inputs that are 1 at one pixel of one channel.
+    probes = jnp.eye(9 * 6).reshape(-1, 3, 3, 6)
+    squares = {}
+    for kind, layer in layers.items():
+        params = {'kernel': kernel} | ({'gain': gain} if kind == 'scaled_standardized' else {})
+        weights = np.asarray(layer.apply({'params': params}, probes)[:, 1, 1])  # (pixels and channels, features)
+        np.testing.assert_allclose(weights.sum(axis=0), np.zeros(4), atol=1e-12)
+        squares[kind] = np.square(weights).sum(axis=0)
+    fan_in = 9 * 6 // groups
+    variance = np.var(kernel, axis=(0, 1, 2))
+    shrunk = variance / (variance + 1e-5)
+    np.testing.assert_allclose(squares['standardized'], fan_in * shrunk, rtol=1e-12)
+    np.testing.assert_allclose(squares['scaled_standardized'], conv.RELU_GAIN**2 * gain**2 * shrunk, rtol=1e-12)

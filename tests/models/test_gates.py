@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from resnet_jax.models.blocks import Position
 from resnet_jax.models.gates import Gates, gate, join
+from resnet_jax.models.resnet import one_block
 
 INFINITY, NAN = np.inf, np.nan
 
@@ -234,3 +236,55 @@ def test_a_deleted_block_may_hold_anything(make_network):
     apply = jax.jit(lambda variables, gates: network.apply(variables, images(2, 'float32'), gates, train=False))
     np.testing.assert_array_equal(apply(broken, gates), apply(variables, gates))
     assert np.isnan(apply(broken, network.intact_gates())).all()
+
+
+# Every kind of block, each with what stands beside its residual branch.
+KINDS = {
+    'basic, B': {'shortcut': 'B'},
+    'pre-activated, A': {'placement': 'full_preactivation', 'shortcut': 'A'},
+    'bn after addition': {'placement': 'bn_after_addition', 'shortcut': 'C'},
+    'bottleneck, squeeze-excite': {'block': 'bottleneck', 'mid_ratios': (0.5, 0.5), 'squeeze_excite': 2},
+    'shortcut gating': {'shortcut': 'shortcut_gating'},
+    'exclusive gating': {'shortcut': 'exclusive_gating'},
+    'concatenated': {'join': 'concatenate', 'shortcut': 'B'},
+    'downsampling, stochastic depth': {'block': 'downsampling', 'shortcut': 'identity', 'survival': 0.5},
+    'half resolution': {'block': 'half_resolution', 'subsample': 'average'},
+    'linear projection': {'block': 'linear_projection', 'shortcut': 'conv'},
+    'inception': {'block': 'inception'},
+    'inception-resnet': {'block': 'inception_resnet_a', 'residual_scale': 0.2},
+    'fixup': {'gain': 'fixup', 'norm': 'none'},
+}
+BESIDE = {'conv_proj', 'bn_proj', 'conv_ds', 'conv_gate', 'conv_join', 'bn_join', 'bn_out'}
+
+
+@pytest.mark.parametrize('fields', KINDS.values(), ids=KINDS)
+@pytest.mark.usefixtures('float64')
+def test_a_block_with_a_gate_of_0_is_what_stands_beside_its_branch(make_network, reference, fields):
+    """Of a branch of NaN nothing is left, to the bit, and of its gradients neither."""
+    fields = {'placement': 'original', 'shortcut': 'A', 'stage_blocks': (1, 1), 'widths': (4, 8)} | fields
+    network, variables = make_network(**fields)
+    arch = network.arch
+    own = {kind: tree['stage2']['entry'] for kind, tree in variables.items() if 'stage2' in tree}
+    broken = {
+        kind: {name: leaf if name in BESIDE else jax.tree.map(lambda x: x * NAN, leaf) for name, leaf in tree.items()}
+        for kind, tree in own.items()
+    }
+    assert broken['params'].keys() - BESIDE
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(3, 5, 6, 4)))
+    # Absent, and half of it, for one example each.
+    gates = network.intact_gates().of(1)._replace(residual=jnp.asarray([0, 0.5, 1]))
+
+    @jax.jit
+    def block(variables, x, gates):
+        return one_block(arch, 1, entry=True).apply(variables, x, gates, Position(1, 0), train=False)
+
+    whole, alone = block(own, x, gates), block(broken, x, gates)
+    np.testing.assert_array_equal(alone[0], whole[0])
+    assert np.isnan(alone[1:]).any(axis=(1, 2, 3)).all()
+    second = reference(arch, variables)
+    second.where = ('stage2', 'entry', -1)
+    ones = np.ones(3)
+    np.testing.assert_allclose(
+        whole, second.block(np.asarray(x), 1, 0, ones, np.asarray(gates.residual)), rtol=1e-10, atol=1e-12
+    )
+    assert np.abs(whole[0] - block(own, x, gates._replace(residual=jnp.ones(3)))[0]).max() > 1e-3

@@ -1,9 +1,11 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.models.norm import BatchNorm
+from resnet_jax.models.norm import BatchNorm, GroupNorm
 
 
 def variables(channels, dtype='float64'):
@@ -21,8 +23,8 @@ def variables(channels, dtype='float64'):
     }
 
 
-def train(x, given, momentum=0.9, epsilon=1e-5):
-    return BatchNorm(momentum, epsilon, 0, 1.0).apply(given, x, train=True, mutable=['batch_stats'])
+def train(x, given, momentum=0.9, epsilon=1e-5, examples=0):
+    return BatchNorm(momentum, epsilon, examples, 1.0).apply(given, x, train=True, mutable=['batch_stats'])
 
 
 def two_pass(x, given, epsilon=1e-5):
@@ -157,3 +159,53 @@ def test_evaluations_gradient_takes_the_statistics_as_constants():
     gradient = jax.grad(lambda x: jnp.sum(BatchNorm(0.9, 1e-5, 0, 1.0).apply(given, x, train=False)))(x)
     factor = given['params']['scale'] / np.sqrt(given['batch_stats']['var'] + 1e-5)
     np.testing.assert_allclose(gradient, np.broadcast_to(factor, x.shape), rtol=1e-14)
+
+
+# A few examples at a time
+
+
+@pytest.mark.usefixtures('float64')
+def test_examples_taken_together_are_batches_of_their_own_and_running_statistics_their_mean():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3, 2, 4)))
+    given = variables(4)
+    y, updates = train(x, given, examples=2)
+    alone = [train(x[i : i + 2], given) for i in (0, 2, 4)]
+    np.testing.assert_allclose(y, jnp.concatenate([each for each, _ in alone]), rtol=1e-12, atol=1e-13)
+    for name in ('mean', 'var'):
+        expected = np.mean([each['batch_stats'][name] for _, each in alone], axis=0)
+        np.testing.assert_allclose(updates['batch_stats'][name], expected, rtol=1e-12)
+    assert np.abs(y - train(x, given)[0]).max() > 0.1
+    whole, together = train(x, given), train(x, given, examples=6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13), whole, together)
+
+
+def test_a_layer_of_several_examples_is_initialised_on_one():
+    fresh = BatchNorm(0.9, 1e-5, 4, 1.0).init(jax.random.key(0), WORKED[:1], train=True)
+    assert fresh['batch_stats'] == {'mean': 0, 'var': 1}
+
+
+@pytest.mark.parametrize('layer', [BatchNorm(0.9, 1e-5, 0, 0.25), GroupNorm(1, 1e-5, 0.25)], ids=['batch', 'group'])
+def test_the_scale_starts_where_it_is_said(layer):
+    assert layer.init(jax.random.key(0), WORKED, train=True)['params'] == {'scale': 0.25, 'bias': 0}
+
+
+# Groups of channels
+
+
+def test_groups_of_channels_by_hand():
+    """The first two channels 1, 3 and 3, 5 have mean 3 and variance 2, the third and fourth 0 and 100."""
+    x = jnp.asarray([[[1, 3, -10, 10], [3, 5, 10, -10]]], jnp.float32)[None]
+    params = {'scale': jnp.asarray([1, 2, 1, 1], jnp.float32), 'bias': jnp.asarray([0, 0, 0, 5], jnp.float32)}
+    y = GroupNorm(2, 0.0, 1.0).apply({'params': params}, x, train=False)
+    half = np.sqrt(2)
+    np.testing.assert_allclose(y[0, 0], [[-half, 0, -1, 6], [0, 2 * half, 1, 4]], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
+def test_an_example_is_normalised_alone_in_training_as_in_evaluation(dtype):
+    x = jnp.asarray(100 + np.random.default_rng(0).normal(size=(3, 4, 4, 6)), dtype)
+    layer = GroupNorm(3, 1e-5, 1.0)
+    given = {'params': variables(6, 'float32')['params']}
+    together: Any = layer.apply(given, x, train=True)
+    assert together.dtype == dtype
+    np.testing.assert_array_equal(together[1:2], layer.apply(given, x[1:2], train=False))

@@ -69,6 +69,44 @@ def test_entering_at_any_block_gives_the_whole_networks_logits(make_network, fie
         assert np.abs(entered - logits).max() > 1e-3
 
 
+# What a block takes from its position, its stage, or the other blocks.
+KINDS = {
+    'kernels shared': {'share': 'kernels', 'shortcut': 'C'},
+    'parameters shared, rezero': {'share': 'parameters', 'gain': 'rezero'},
+    'all shared': {'share': 'all', 'placement': 'full_preactivation'},
+    'stochastic depth': {'survival': 0.3},
+    'nf': {
+        'gain': 'nf', 'nf_alpha': 0.8, 'norm': 'none', 'conv': 'scaled_standardized', 'shortcut': 'B',
+        'placement': 'full_preactivation',
+    },
+    'inception-resnet': {'block': 'inception_resnet', 'shortcut': 'B'},
+    'downsampling': {'block': 'downsampling', 'shortcut': 'identity', 'placement': 'full_preactivation'},
+    'gated, concatenated': {'shortcut': 'exclusive_gating', 'join': 'concatenate', 'head_widths': (5,), 'pool': 'both'},
+    'half resolution, group normalisation': {'block': 'half_resolution', 'norm': 'group', 'norm_groups': 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('fields', KINDS.values(), ids=KINDS)
+@pytest.mark.usefixtures('float64')
+def test_a_suffix_knows_of_every_block_what_it_needs(make_network, fields):
+    network, variables = make_network(**{'placement': 'original', 'stage_blocks': (1, 4), 'widths': (4, 8)} | fields)
+    x, (early, late) = images(3), (random_gates(network.arch, start) for start in (1, 3))
+
+    @jax.jit
+    def entered_and_whole(variables, x, early, late, start):
+        logits, inputs = block_inputs(network, variables, x)
+        entered = (
+            enter_stage(network, variables, 1, inputs[1]['entry'], early),
+            enter_body(network, variables, 1, inputs[1]['body'][1], start, late),
+        )
+        return entered, [network.apply(variables, x, gates, train=False) for gates in (early, late)], logits
+
+    entered, whole, logits = entered_and_whole(variables, x, early, late, 3)
+    for one, other in zip(entered, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+        assert np.abs(one - logits).max() > 1e-3
+
+
 @networks
 @pytest.mark.usefixtures('float64')
 def test_block_inputs_are_what_the_blocks_are_given(make_network, reference, fields):

@@ -74,7 +74,8 @@ def test_the_report_tells_the_run_and_its_verdicts(measured_run):
     page = Page(path)
     assert_self_contained(page)
     for words in ('preact_resnet110 (54 basic blocks, full preactivation, shortcut A) on digits',
-                  '1.11 % test error (356 of 360 images right)', '1,727,674 parameters', '✓ 1 supported', '✗ 1 refuted', '? 1 undecided', '0.2 (0.1 to 0.3333)',
+                  '1.11 % test error (356 of 360 images right)', '1,727,674 parameters', '✓ 1 supported',
+                  '✗ 1 refuted', '? 1 undecided', '0.2 (0.1 to 0.3333)',
                   'at most 1', 'at least 0.5', 'as a shape, on digits', 'entry blocks 1, 19, 37',
                   'train.batch_size 128', 'devices cpu:0'):  # fmt: skip
         assert words in page.text, words

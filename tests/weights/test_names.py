@@ -58,21 +58,21 @@ def test_layouts_are_undone_to_the_bit(layout):
     view, shape, block = LAYOUTS[layout]
     own = (np.prod(view[:-1]), view[-1]) if layout in ('dense', 'flattened map') else view
     leaf = np.random.default_rng(0).standard_normal(own if block is None else (3, *own), np.float32)
-    tensor = Tensor('', shape, (), block, view)
-    there = names.to_torch(tensor, leaf)
+    tensor = Tensor('', shape, ('leaf',), block, view)
+    there = names.take(tensor, {'leaf': leaf})
     assert there.shape == shape
     back = leaf.copy()
     (back if block is None else back[block])[...] = 0
-    names.put(tensor, there, back)
+    names.put(tensor, there, {'leaf': back})
     np.testing.assert_array_equal(back, leaf)
 
 
 def test_a_flattened_map_is_channel_first_in_torch():
     height, width, channels = 2, 2, 3
     theirs = np.arange(12, dtype=np.float32).reshape(channels, height, width)  # the features of one image
-    tensor = Tensor('', (1, 12), (), None, (height, width, channels, 1))
+    tensor = Tensor('', (1, 12), ('leaf',), None, (height, width, channels, 1))
     leaf = np.zeros((12, 1), np.float32)
-    names.put(tensor, theirs.reshape(1, -1), leaf)
+    names.put(tensor, theirs.reshape(1, -1), {'leaf': leaf})
     np.testing.assert_array_equal(leaf.reshape(height, width, channels), theirs.transpose(1, 2, 0))
 
 

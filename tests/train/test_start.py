@@ -1,0 +1,125 @@
+"""Fine-tuning: a run that starts from the variables of another, with parts that stay as they were."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax import config as configuration
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+from resnet_jax.train.loop import train
+from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.start import make_network, starting_state, stored_state
+from resnet_jax.train.step import train_step
+
+TINY = Path(__file__).parents[1] / 'tiny.py'
+FROZEN = ('stem', 'stage1')
+
+
+def made(**settings):
+    config = configuration.load(str(TINY))
+    config.train.update(settings)
+    return config
+
+
+def start(config):
+
+    return starting_state(make_network(config), sgd(config.train), config)
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    """A trained run."""
+    run_dir = tmp_path_factory.mktemp('source')
+    train(made(), run_dir, lambda record: None)
+    return run_dir
+
+
+def equal(one, other):
+    return all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), one, other)))
+
+
+def test_everything_but_a_new_head_is_the_other_runs(source):
+    there, here, fresh = stored_state(source), start(made(start_from=str(source))), start(made())
+    for part in ('stem', 'stage1', 'stage2', 'stage3'):
+        assert equal(here.params[part], there.params[part]) and not equal(here.params[part], fresh.params[part])
+    assert equal(here.params['head'], fresh.params['head']) and not equal(here.params['head'], there.params['head'])
+    assert equal(here.batch_stats, there.batch_stats)
+    assert int(here.step) == 0 and equal(here.opt_state, fresh.opt_state)
+    kept = start(made(start_from=str(source), new_head=False))
+    assert equal(kept.params, there.params)
+
+
+def test_frozen_parts_stay_to_the_bit_their_statistics_too(source, tmp_path):
+    """Weight decay, momentum and batch statistics would each move them."""
+    train(made(start_from=str(source), frozen=FROZEN), tmp_path, lambda record: None)
+    before, after = stored_state(source), stored_state(tmp_path)
+    for part in FROZEN:
+        assert equal(after.params[part], before.params[part])
+        assert equal(after.batch_stats[part], before.batch_stats[part])
+    for part in ('stage2', 'stage3'):
+        moved = jax.tree.map(lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()), after.params[part],
+                             before.params[part])  # fmt: skip
+        assert all(jax.tree.leaves(moved))
+        assert not equal(after.batch_stats[part], before.batch_stats[part])
+
+
+def test_what_leads_to_frozen_parts_alone_is_never_computed():
+
+    def products(config):
+        network, optimizer = make_network(config), sgd(config.train)
+        state = jax.eval_shape(lambda: starting_state(network, optimizer, config))
+        images = jax.ShapeDtypeStruct((4, 8, 8, 1), np.float32)
+        labels = jax.ShapeDtypeStruct((4,), np.int32)
+        step = jax.jit(lambda *arguments: train_step(network, optimizer, *arguments))
+        text = step.lower(state, images, labels).compile().as_text() or ''
+        return text.count(' convolution(') + text.count(' dot(')
+
+    assert products(made(frozen=('stem', 'stage1', 'stage2'))) < 0.6 * products(made())
+
+
+@pytest.mark.parametrize(
+    ('settings', 'said'),
+    [
+        ({'widths': (4, 8, 12)}, 'is of another network: head/dense/kernel is [16, 10] there, [12, 10] here'),
+        ({'stage_blocks': (1, 1, 2)}, 'is of another network: stage3/body/bn1/bias is absent there'),
+    ],
+)
+def test_a_run_of_another_network_is_refused_with_the_first_parameter_that_differs(source, settings, said):
+    config = made(start_from=str(source), new_head=False)
+    config.network.update(settings)
+    with pytest.raises(UserError) as error:
+        start(config)
+    assert said in str(error.value) and '\n' not in str(error.value)
+
+
+def test_a_run_that_is_not_there_is_refused_in_one_line(tmp_path):
+    with pytest.raises(UserError, match='holds no run'):
+        start(made(start_from=str(tmp_path / 'none')))
+    with pytest.raises(
+        UserError, match=r"train\.frozen is \['stage4'\]; it must be among stem, stage1, stage2, stage3"
+    ):
+        spec.validate(made(frozen=('stage4',)))
+
+
+def test_a_fine_tuned_run_resumes_without_the_one_it_started_from(source, tmp_path):
+    other = tmp_path / 'source'
+    shutil.copytree(source, other)
+    config = made(start_from=str(other))
+    config.run.steps = 6
+    train(config, tmp_path / 'run', lambda record: None)
+    shutil.rmtree(other)
+    config.run.steps = 13
+    train(config, tmp_path / 'run', lambda record: None)
+    assert int(stored_state(tmp_path / 'run').step) == 13
+
+
+def test_a_run_that_could_not_start_leaves_the_directory_free(source, tmp_path):
+    config = made(start_from=str(source))
+    config.network.widths = (4, 8, 12)
+    with pytest.raises(UserError, match='is of another network'):
+        train(config, tmp_path, lambda record: None)
+    assert not (tmp_path / 'config.json').exists()
