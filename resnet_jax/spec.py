@@ -86,7 +86,7 @@ def validate(config: ConfigDict) -> None:
         _check(math.isfinite(flat[key]) and flat[key] >= 0, key, flat[key], 'be a finite number of at least 0')
     _check(0 <= flat['train.momentum'] < 1, 'train.momentum', flat['train.momentum'], 'be at least 0 and below 1')
     for key in ('train.batch_size', 'train.schedule.steps', 'run.steps', 'run.log_every', 'run.save_every',
-                'run.eval_batch', 'run.keep', 'run.scan_unroll'):  # fmt: skip
+                'run.eval_batch', 'run.keep', 'run.scan_from'):  # fmt: skip
         _check(flat[key] >= 1, key, flat[key], 'be at least 1')
     for key in ('seed', 'data.selection', 'data.shift', 'run.eval_every', 'train.schedule.warmup_steps'):
         _check(flat[key] >= 0, key, flat[key], 'be at least 0')

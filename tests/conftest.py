@@ -73,8 +73,8 @@ def make_network(make_arch):
     """`make_network(dtype='float64', **fields)` -> (network, variables), as if trained: no statistic at its start."""
 
     @functools.cache
-    def make(dtype='float64', scan_unroll=1, **fields):
-        network = ResNet(make_arch(**fields), scan_unroll)
+    def make(dtype='float64', scan_from=1, **fields):
+        network = ResNet(make_arch(**fields), scan_from)
         rng = np.random.default_rng(0)
         shapes = jax.eval_shape(network.init_variables, jax.random.key(0))
         with jax.enable_x64(True):

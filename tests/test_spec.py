@@ -113,7 +113,7 @@ def refused(**changes):
         ({'run__steps': 0}, 'config.run.steps is 0; it must be at least 1'),
         ({'run__eval_every': -1}, 'config.run.eval_every is -1; it must be at least 0'),
         ({'run__snapshots': ('a',)}, 'config.run.snapshots'),
-        ({'run__scan_unroll': 0}, 'config.run.scan_unroll is 0'),
+        ({'run__scan_from': 0}, 'config.run.scan_from is 0'),
         ({'seed': -1}, 'config.seed is -1; it must be at least 0'),
         ({'seed': 2**32}, 'config.seed is 4294967296; it must be below 2**32'),
     ],

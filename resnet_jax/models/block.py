@@ -1,5 +1,7 @@
 """A residual block: two branches, two gates, by its plan."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -22,7 +24,8 @@ class Block(nn.Module):
         plan, context = self.plan, Context(self.layers, train, position)
         record_input(self, x)
         x = run(plan.before, x, context)
-        residual, shortcut = run(plan.residual, x, context), None
+        residual = run(plan.residual, x, context)
+        shortcut: Any = None  # a plan with a gate or a join has one
         if plan.shortcut is not None:
             shortcut = run(plan.shortcut, x, context)
         elif plan.passes and gates is not None:

@@ -24,11 +24,12 @@ class ResNet(nn.Module):
     leaves stacked along a leading block axis, `body`. What a network has none of is `{}`.
 
     Attributes:
+      scan_from: bodies of so many blocks and more train as a scan.
       frozen: parts (`stem`, `stage1`, …) that are as in evaluation also while training.
     """
 
     arch: Architecture
-    scan_unroll: int = 1
+    scan_from: int = 1
     frozen: tuple[str, ...] = ()
 
     @nn.compact
@@ -50,7 +51,7 @@ class ResNet(nn.Module):
                 first=first,
                 blocks=blocks,
                 share=self.arch.share,
-                scan_unroll=self.scan_unroll,
+                scan_from=self.scan_from,
                 name=name,
             )
             own = gates and gates.of(slice(first, first + blocks))

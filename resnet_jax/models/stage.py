@@ -21,15 +21,16 @@ SHARED = {'none': (), 'kernels': (), 'parameters': ('params',), 'all': ('params'
 class Stage(nn.Module):
     """Blocks of one width. Parameters: `entry/…`, and `body/…` stacked along a leading block axis.
 
-    The body compiles as one block whatever its length; there is none where the stage has one block. What the blocks
-    of the body share has no block axis.
+    A long body is one scan, which compiles as one block whatever its length. A short one trains block by block: a
+    scan keeps what the gradient needs in arrays of all blocks, into which everything is copied. There is no body
+    where the stage has one block. What the blocks of the body share has no block axis.
 
     Attributes:
       entry, body: plans of the first block and of each of the others.
       first: index of the entry block in the network.
       blocks: how many, the entry block counted.
       share: what the body's blocks share: none, kernels, parameters or all.
-      scan_unroll: blocks a turn of the compiled loop; no layout depends on it.
+      scan_from: bodies of so many blocks and more are scanned; no layout depends on it.
     """
 
     entry: BlockPlan
@@ -38,7 +39,7 @@ class Stage(nn.Module):
     first: int
     blocks: int
     share: str
-    scan_unroll: int
+    scan_from: int
 
     @nn.compact
     def __call__(
@@ -48,6 +49,8 @@ class Stage(nn.Module):
         x = entry(x, gates and gates.of(0), Position(self.first, 0), train=train)
         if self.blocks == 1:
             return x
+        if train and self.blocks - 1 < self.scan_from and not self.is_initializing():
+            return self.one_by_one(x, gates)
         shared = SHARED[self.share]
         # Shared statistics go from block to block where they change, and are read where they do not.
         carried = tuple(name for name in shared if name == 'batch_stats' and self.is_mutable_collection(name))
@@ -59,7 +62,6 @@ class Stage(nn.Module):
             split_rngs={'params': 'params' not in shared, 'dropout': True},
             in_axes=(0 if gates else nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
             length=self.blocks - 1,
-            unroll=self.scan_unroll,
         )
         if self.share == 'kernels':
             scan = nn.map_variables(
@@ -73,6 +75,26 @@ class Stage(nn.Module):
             # A scan carries only what is there before it, and the variables of all blocks are those of one.
             return body(x, gates and gates.of(1), Position(self.first + 1, 1), train=train)
         x, _ = scan(body, x, gates and gates.of(slice(1, None)), positions)
+        return x
+
+
+    def one_by_one(self, x: Array, gates: Gates | None) -> Array:
+        """The body in training, without a scan."""
+        body, kinds = Block(self.body, self.layers, parent=None), ('params', 'batch_stats')
+        variables = {kind: self.get_variable(kind, 'body') for kind in kinds if self.has_variable(kind, 'body')}
+        updated = []
+        for index in range(self.blocks - 1):
+            x, updates = body.apply(
+                block_of(variables, index, self.blocks - 1, self.share), x, gates and gates.of(index + 1),
+                Position(self.first + index + 1, index + 1), train=True, mutable=['batch_stats'],
+                rngs={'dropout': self.make_rng('dropout')} if self.has_rng('dropout') else {},
+            )  # fmt: skip
+            updated.append(updates)
+            if self.share == 'all':
+                variables |= updates
+        if 'batch_stats' in variables and self.is_mutable_collection('batch_stats'):
+            whole = variables if self.share == 'all' else jax.tree.map(lambda *each: jnp.stack(each), *updated)
+            self.put_variable('batch_stats', 'body', whole['batch_stats'])
         return x
 
 

@@ -64,7 +64,7 @@ def enter_body(
 
 def _entry(network: ResNet, variables: dict, stage: int, x: Array, gates: Gates) -> Array:
     first = network.arch.entry_blocks[stage]
-    own = one_block(network.arch, stage, entry=True)
+    own: Any = one_block(network.arch, stage, entry=True)
     variables = _part(variables, f'stage{stage + 1}', 'entry')
     return own.apply(variables, x, gates.of(first), Position(first, 0), train=False)
 

@@ -17,7 +17,7 @@ from resnet_jax.train.state import TrainState, initial_state
 
 def make_network(config: ConfigDict) -> ResNet:
     """The network of a validated config, as it is to be run."""
-    return ResNet(spec.architecture(config), config.run.scan_unroll, tuple(config.train.frozen))
+    return ResNet(spec.architecture(config), config.run.scan_from, tuple(config.train.frozen))
 
 
 def starting_state(network: ResNet, optimizer: GradientTransformation, config: ConfigDict) -> TrainState:

@@ -9,8 +9,9 @@ from resnet_jax.models import validity
 from resnet_jax.models.gates import Gates
 from tests.models.reference import at
 
-# A stage of one block, and one of three with strides, on images of odd sizes.
-SMALL = {'stage_blocks': (1, 3), 'stem_width': 4, 'widths': (4, 8), 'image_shape': (7, 6, 2), 'classes': 3}
+# A block that keeps the shape and one with strides, on images of odd sizes; LONG: bodies too.
+SMALL = {'stage_blocks': (1, 1), 'stem_width': 4, 'widths': (4, 8), 'image_shape': (7, 6, 2), 'classes': 3}
+LONG = {'stage_blocks': (1, 3)}
 FULL = {'placement': 'full_preactivation'}
 ORIGINAL = {'placement': 'original'}
 RELU_ONLY = {'placement': 'relu_only_preactivation'}
@@ -23,16 +24,17 @@ FIXUP = {**ORIGINAL, **NO_NORM, 'gain': 'fixup'}
 
 # Each is one network; settings that meet in no formula stand together.
 SETTINGS = {
-    'bn after addition': {**BN_AFTER, 'shortcut': 'B', 'pool': 'max'},
+    'bn after addition': {**LONG, **BN_AFTER, 'shortcut': 'B', 'pool': 'max'},
     'relu before addition': {
-        **RELU_BEFORE, 'shortcut': 'A', 'subsample': 'average', 'stem': 'imagenet', 'image_shape': (15, 18, 3),
+        **LONG, **RELU_BEFORE, 'shortcut': 'A', 'subsample': 'average', 'stem': 'imagenet', 'image_shape': (15, 18, 3),
     },
     'relu-only pre-activation': {
-        **RELU_ONLY, 'shortcut': 'C', 'stem': 'deep', 'stem_strides': (1, 2, 1, 1, 2, 1, 1), 'image_shape': (13, 15, 1),
+        **LONG, **RELU_ONLY, 'shortcut': 'C', 'stem': 'deep', 'stem_strides': (1, 2, 1, 1, 2, 1, 1),
+        'image_shape': (13, 15, 1),
     },
     'bottleneck v1': {**ORIGINAL, **BOTTLENECK, 'strided_conv': 1, 'subsample': 'average'},
     'bottleneck v1.5': {**ORIGINAL, **BOTTLENECK, 'groups': 4, 'squeeze_excite': 4},
-    'bottleneck, pre-activated': {**FULL, **BOTTLENECK, 'groups': 2, 'squeeze_excite': 16},
+    'bottleneck, pre-activated': {**LONG, **FULL, **BOTTLENECK, 'groups': 2, 'squeeze_excite': 16},
     'one convolution, vgg': {
         **ORIGINAL, 'mid_ratios': (), 'shortcut': 'none', 'downsample': 'max_pool', 'image_shape': (9, 10, 2),
         'pool': 'flatten', 'head_widths': (5, 4),
@@ -44,9 +46,9 @@ SETTINGS = {
     'conv shortcut, scales': {
         **ORIGINAL, 'shortcut': 'conv', 'shortcut_scale': 0.5, 'residual_scale': 0.2, 'pool': 'both',
     },
-    'exclusive gating': {**ORIGINAL, 'shortcut': 'exclusive_gating', 'gate_bias': -1.0},
+    'exclusive gating': {**LONG, **ORIGINAL, 'shortcut': 'exclusive_gating', 'gate_bias': -1.0},
     'shortcut gating, skipinit': {
-        **FULL, **NO_NORM, 'gain': 'skipinit', 'shortcut': 'shortcut_gating', 'subsample': 'average',
+        **LONG, **FULL, **NO_NORM, 'gain': 'skipinit', 'shortcut': 'shortcut_gating', 'subsample': 'average',
         'zero_channels': 'behind',
     },
     'concatenated': {**ORIGINAL, 'join': 'concatenate', 'shortcut': 'B', 'shortcut_scale': 0.5},
@@ -55,10 +57,10 @@ SETTINGS = {
         'residual_scale': 0.5,
     },
     'downsampling': {**ORIGINAL, 'block': 'downsampling', 'shortcut': 'identity'},
-    'downsampling, pre-activated': {**FULL, 'block': 'downsampling', 'shortcut': 'identity', 'stem_width': 3},
+    'downsampling, pre-activated': {**LONG, **FULL, 'block': 'downsampling', 'shortcut': 'identity', 'stem_width': 3},
     'half resolution': {**ORIGINAL, 'block': 'half_resolution', 'shortcut': 'A'},
     'half resolution, pre-activated': {**FULL, 'block': 'half_resolution', 'shortcut': 'B', 'image_shape': (8, 5, 2)},
-    'linear projection between': {**FULL, 'block': 'linear_projection', 'dense': 'between', 'shortcut': 'B'},
+    'linear projection between': {**LONG, **FULL, 'block': 'linear_projection', 'dense': 'between', 'shortcut': 'B'},
     'linear projection, concatenated': {
         **RELU_BEFORE, 'block': 'linear_projection', 'dense_join': 'concatenate', 'shortcut': 'A',
     },
@@ -72,16 +74,18 @@ SETTINGS = {
         'residual_scale': 0.2,
     },
     'inception-resnet b': {**FULL, 'block': 'inception_resnet_b', 'shortcut': 'B'},
-    'kernels shared': {**ORIGINAL, 'share': 'kernels', 'shortcut': 'C'},
+    'kernels shared': {**LONG, **ORIGINAL, 'share': 'kernels', 'shortcut': 'C'},
     'kernels shared, of dense layers too': {
-        **FULL, 'share': 'kernels', 'block': 'linear_projection', 'squeeze_excite': 2,
+        **LONG, **FULL, 'share': 'kernels', 'block': 'linear_projection', 'squeeze_excite': 2,
     },
-    'parameters shared, rezero': {**FULL, 'share': 'parameters', 'gain': 'rezero', 'shortcut': 'A'},
-    'all shared': {**ORIGINAL, 'share': 'all', 'shortcut': 'B'},
-    'batches of three': {**ORIGINAL, 'norm_examples': 3, 'norm_momentum': 0.7, 'norm_epsilon': 0.01},
-    'group normalisation': {**FULL, 'norm': 'group', 'norm_groups': 2, 'conv': 'standardized', 'shortcut': 'C'},
-    'no normalisation': {**ORIGINAL, **NO_NORM, 'shortcut': 'B', 'conv': 'scaled_standardized', 'share': 'kernels'},
-    'fixup': {**FIXUP, 'shortcut': 'B'},
+    'parameters shared, rezero': {**LONG, **FULL, 'share': 'parameters', 'gain': 'rezero', 'shortcut': 'A'},
+    'all shared': {**LONG, **ORIGINAL, 'share': 'all', 'shortcut': 'B'},
+    'batches of three': {**LONG, **ORIGINAL, 'norm_examples': 3, 'norm_momentum': 0.7, 'norm_epsilon': 0.01},
+    'group normalisation': {**LONG, **FULL, 'norm': 'group', 'norm_groups': 2, 'conv': 'standardized', 'shortcut': 'C'},
+    'no normalisation': {
+        **LONG, **ORIGINAL, **NO_NORM, 'shortcut': 'B', 'conv': 'scaled_standardized', 'share': 'kernels',
+    },
+    'fixup': {**LONG, **FIXUP, 'shortcut': 'B'},
     'fixup bottleneck': {**FIXUP, **BOTTLENECK, 'shortcut': 'A', 'stem': 'three', 'image_shape': (13, 12, 2)},
     'nf': {**NF, 'stage_blocks': (2, 3), 'nf_alpha': 0.7},
 }  # fmt: skip
@@ -145,8 +149,8 @@ def test_what_is_drawn_in_training_is_its_mean_in_evaluation(make_network, refer
     np.testing.assert_allclose(logits, reference(network.arch, variables)(x, *gates), rtol=1e-10, atol=1e-11)
 
 
-# What has a gradient rule of its own (convolutions, products), a gradient of several uses, or learned numbers.
-GRADIENTS = ('half resolution', 'kernels shared, of dense layers too', 'batches of three', 'fixup', 'nf')
+# Every kind of convolution, normalisation and learned number; test_stage.py has what is shared.
+GRADIENTS = ('half resolution', 'batches of three', 'fixup', 'nf')
 
 
 @pytest.mark.parametrize('name', GRADIENTS)

@@ -326,3 +326,4 @@ def test_scaled_standardised_filters_have_mean_0_and_give_a_relu_back_its_varian
     shrunk = variance / (variance + 1e-5)
     np.testing.assert_allclose(squares['standardized'], fan_in * shrunk, rtol=1e-12)
     np.testing.assert_allclose(squares['scaled_standardized'], conv.RELU_GAIN**2 * gain**2 * shrunk, rtol=1e-12)
+    np.testing.assert_allclose(conv.RELU_GAIN, np.sqrt(2 / (1 - 1 / np.pi)), rtol=1e-3)

@@ -32,7 +32,7 @@ class Parts:
     def __init__(self, config, devices):
         self.config, self.mesh = config, devices
         self.splits = place_dataset(config.data, mesh.whole(devices))
-        self.network = ResNet(spec.architecture(config), config.run.scan_unroll)
+        self.network = ResNet(spec.architecture(config), config.run.scan_from)
         self.optimizer = sgd(config.train)
 
 
