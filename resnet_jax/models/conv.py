@@ -8,6 +8,7 @@ the way stands in `benchmarks/README.md`. Such a convolution has no forward-mode
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -24,6 +25,12 @@ TINY_MAP_PIXELS = 16
 
 # Bytes of shifted copies that stay in the cache while a chunk of the batch is multiplied.
 CACHED_BYTES = 5 << 20
+
+# Up to this size the input gradient of a strided kernel is one product; the zeros in its matrix grow with the kernel.
+PHASED_KERNEL = 3
+
+# Rows of a product that make it worth its start.
+PRODUCT_ROWS = 2048
 
 # Below this many channels the forward product is too narrow, and the convolution is faster.
 WIDE_CHANNELS = 32
@@ -145,17 +152,23 @@ _product.defvjp(_product_forward, _product_backward)
 
 
 def _matrix_gradient(x: Images, g: Float[Array, 'n h w o']) -> Array:
-    x, g = lax.optimization_barrier((x, g))
-    fit = max(1, CACHED_BYTES // (x[0, ..., 0].size * (x.shape[-1] + g.shape[-1]) * x.dtype.itemsize))
-    chunk = next(d for d in range(min(fit, len(x)), 0, -1) if len(x) % d == 0)
+    """The sum over chunks of the batch of what leads to each pixel's features, as a product (c, o)."""
+    return _sum_over_chunks(lambda images, cotangents: _flat(images).T @ _flat(cotangents), x, g)
 
-    def add(total, part):
-        images, cotangents = (each.reshape(-1, each.shape[-1]) for each in part)
-        return total + images.T @ cotangents, None
 
+def _sum_over_chunks(product: Callable, x: Images, g: Float[Array, 'n h2 w2 o']) -> Array:
+    """product(x, g), summed over chunks of the batch that give it rows enough and still fit a cache."""
+    most = max(2, PRODUCT_ROWS // (g.shape[1] * g.shape[2]))
+    chunk = next(d for d in range(min(most, len(x)), 0, -1) if len(x) % d == 0)
     chunks = tuple(each.reshape(-1, chunk, *each.shape[1:]) for each in (x, g))
-    total, _ = lax.scan(add, jnp.zeros((x.shape[-1], g.shape[-1]), x.dtype), chunks)
+    shape = jax.eval_shape(product, *(each[0] for each in chunks))
+    total, _ = lax.scan(lambda total, part: (total + product(*part), None), jnp.zeros(shape.shape, shape.dtype), chunks)
     return total
+
+
+def _flat(x: Array) -> Array:
+    """(pixels of all images, channels)."""
+    return x.reshape(-1, x.shape[-1])
 
 
 def _tiny(x: Images, kernel: Kernel) -> Array:
@@ -201,6 +214,8 @@ _canonical.defvjp(_canonical_forward, _canonical_backward)
 
 def _input_gradient(x, kernel, strides, g):
     """dx = g, spread out by the strides, convolved with the kernel flipped and its channels exchanged."""
+    if strides > 1 and max(kernel.shape[:2]) <= PHASED_KERNEL:
+        return _input_gradient_by_phases(x, kernel, strides, g)
     flipped = lax.optimization_barrier(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     if strides == 1:
         return _canonical(g, flipped, 1)
@@ -213,21 +228,49 @@ def _input_gradient(x, kernel, strides, g):
     )
 
 
+def _input_gradient_by_phases(x, kernel, strides, g):
+    """Pixels of x of one remainder by the strides see g through the same taps: of copies of g, moved by what any
+    remainder sees, one product makes all of them, and no zero between the strides is multiplied."""
+    rows, columns, channels, features = kernel.shape
+    phases = [(a, b) for a in range(strides) for b in range(strides)]
+    tall, broad = (-(-side // strides) for side in x.shape[1:3])
+    reach = max(rows, columns) // 2 // strides + 1
+    padded = jnp.pad(g, ((0, 0), (reach, reach + tall - g.shape[1]), (reach, reach + broad - g.shape[2]), (0, 0)))
+    copies, matrix = [], []
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            taps = [(a + rows // 2 - strides * down, b + columns // 2 - strides * right) for a, b in phases]
+            seen = [0 <= i < rows and 0 <= j < columns for i, j in taps]
+            if not any(seen):
+                continue
+            copies.append(padded[:, reach + down : reach + down + tall, reach + right : reach + right + broad])
+            zero = jnp.zeros((features, channels), kernel.dtype)
+            matrix.append([kernel[tap].T if inside else zero for tap, inside in zip(taps, seen, strict=True)])
+    y = jnp.concatenate(copies, axis=-1) @ jnp.block(matrix)
+    y = y.reshape(len(x), tall, broad, strides, strides, channels).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(len(x), tall * strides, broad * strides, channels)[:, : x.shape[1], : x.shape[2]]
+
+
 def _kernel_gradient(x, kernel, strides, g):
     chunk = _chunk(x, kernel, strides)
     if chunk:
         return _kernel_gradient_by_rows_and_columns(x, kernel, g, chunk)
+    if strides > 1:
+        return _kernel_gradient_by_taps(x, kernel, strides, g)
     # The batch becomes the contracted axis: x as (c, h, w, n), g as the kernel (h2, w2, n, o).
     images, cotangents = lax.optimization_barrier((x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)))
-    padding = [
-        (size // 2, size + (g.shape[axis] - 1) * strides - x.shape[axis] - size // 2)
-        for axis, size in zip((1, 2), kernel.shape[:2], strict=True)
-    ]
-    gradient = lax.conv_general_dilated(
-        images, cotangents, (1, 1), padding,
-        rhs_dilation=(strides, strides), dimension_numbers=DIMENSIONS,
-    )  # fmt: skip
+    gradient = lax.conv_general_dilated(images, cotangents, (1, 1), _padding(kernel), dimension_numbers=DIMENSIONS)
     return gradient.transpose(1, 2, 0, 3)
+
+
+def _kernel_gradient_by_taps(x, kernel, strides, g):
+    """What each tap sees of x, side by side on the channels, times g."""
+
+    def product(images, cotangents):
+        copies = lax.optimization_barrier(jnp.concatenate(_taps(images, kernel, strides), axis=-1))
+        return _flat(copies).T @ _flat(cotangents)
+
+    return _sum_over_chunks(product, x, g).reshape(kernel.shape)
 
 
 # A kernel of k x k taps is a product of k copies of x, shifted by rows, and k copies of the result, shifted by

@@ -1,9 +1,14 @@
 """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) in one pass over the batch, and group normalisation."""
 
+from functools import partial
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+AXES = (1, 2, 3)  # of a group: examples and pixels
 
 
 class BatchNorm(nn.Module):
@@ -31,21 +36,17 @@ class BatchNorm(nn.Module):
             factor = scale * lax.rsqrt(running_var.value + self.epsilon)
             return _affine(x, factor, bias - running_mean.value * factor)
 
-        pivot = _pivot(x)
-        centred = x.astype(wide) - pivot
         one = self.is_initializing() or not self.examples  # networks are initialised on one image
         together = len(x) if one else self.examples
-        groups = centred.reshape(-1, together, *x.shape[1:])
-        mean, var = _statistics(groups)
+        groups = x.reshape(-1, together, *x.shape[1:])
+        y, mean, var = _normalize(groups, scale, bias, self.epsilon)
         if not self.is_initializing():
             count = x.size // x.shape[-1] // len(groups)
             unbiased = var * (count / max(count - 1, 1))
             kept = self.momentum
-            for running, new in ((running_mean, mean + pivot), (running_var, unbiased)):
+            for running, new in ((running_mean, mean), (running_var, unbiased)):
                 running.value = kept * running.value + (1 - kept) * lax.stop_gradient(jnp.mean(new, axis=0))
-        factor = scale * lax.rsqrt(var + self.epsilon)
-        factor, offset = (each[:, None, None, None] for each in (factor, bias - mean * factor))
-        return _affine(groups, factor, offset).reshape(x.shape).astype(x.dtype)
+        return y.reshape(x.shape)
 
 
 class GroupNorm(nn.Module):
@@ -70,16 +71,54 @@ class GroupNorm(nn.Module):
         return (normal * scale + bias).astype(x.dtype)
 
 
-def _pivot(x: Array) -> Array:
-    """A value amid each channel's: sums of squares about it do not cancel, however far the mean is from 0."""
-    return lax.stop_gradient(x[0, 0, 0].astype(_at_least_float32(x.dtype)))
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalize(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Array, Array, Array]:
+    """Each group of (groups, k, h, w, c) by its own statistics: the result, means and biased variances (groups, c).
+
+    The gradient keeps nothing but x, where the derived one keeps x minus the pivot beside it; means and variances are
+    constants to it.
+    """
+    return _normalize_forward(x, scale, bias, epsilon)[0]
 
 
-def _statistics(centred: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of each channel of (groups, k, h, w, c), from one pass (sum and sum of squares)."""
-    axes = (1, 2, 3)
-    mean = jnp.mean(centred, axes)
-    return mean, jnp.maximum(jnp.mean(jnp.square(centred), axes) - jnp.square(mean), 0)
+def _normalize_forward(x, scale, bias, epsilon):
+    pivot, mean, var = _statistics(x)
+    y = _centred(x, pivot, mean) * _spread(scale * lax.rsqrt(var + epsilon)) + bias
+    return (y.astype(x.dtype), mean + pivot, var), (x, scale, pivot, mean, var)
+
+
+def _normalize_backward(epsilon, saved, cotangents):
+    (x, scale, pivot, mean, var), g = saved, cotangents[0]
+    inverse = lax.rsqrt(var + epsilon)
+    wide = g.astype(mean.dtype)
+    normal = _centred(x, pivot, mean) * _spread(inverse)
+    of_bias, of_scale = jnp.sum(wide, AXES), jnp.sum(wide * normal, AXES)
+    count = x.size // mean.size
+    centred = wide - _spread(of_bias / count) - normal * _spread(of_scale / count)
+    return (_spread(scale * inverse) * centred).astype(x.dtype), jnp.sum(of_scale, 0), jnp.sum(of_bias, 0)
+
+
+_normalize.defvjp(_normalize_forward, _normalize_backward)
+
+
+def _statistics(x: Array) -> tuple[Array, Array, Array]:
+    """A value amid each channel's, and mean (from there) and biased variance, of one pass (sum, sum of squares).
+
+    About such a pivot the squares do not cancel, however far the mean is from 0.
+    """
+    pivot = x[0, 0, 0, 0].astype(_at_least_float32(x.dtype))
+    centred = x.astype(pivot.dtype) - pivot
+    mean = jnp.mean(centred, AXES)
+    return pivot, mean, jnp.maximum(jnp.mean(jnp.square(centred), AXES) - jnp.square(mean), 0)
+
+
+def _centred(x: Array, pivot: Array, mean: Array) -> Array:
+    return (x.astype(mean.dtype) - pivot) - _spread(mean)
+
+
+def _spread(statistic: Array) -> Array:
+    """(groups, c) over the examples and pixels of its group."""
+    return statistic[:, None, None, None]
 
 
 def _affine(x: Array, factor: Array, offset: Array) -> Array:
