@@ -1,8 +1,10 @@
-"""Tracing and compiling a train step against depth: the scan makes it flat.
+"""Tracing and compiling a train step: flat in depth, for a long body is one scan.
 
-./launch.sh bench compile [NAME …]
+./launch.sh bench compile [NAME:PIXELS:BATCH …]    # or `all`: every named network at 64 px, batch 8
 """
 
+import dataclasses
+import statistics
 import sys
 import time
 
@@ -18,16 +20,20 @@ from resnet_jax.train.optimizer import sgd
 from resnet_jax.train.state import initial_state
 from resnet_jax.train.step import train_step
 
-NAMES = ('resnet20', 'resnet56', 'resnet110', 'resnet1202')
+CASES = ('resnet20:32:128', 'resnet56:32:128', 'resnet110:32:128', 'resnet1202:32:128', 'resnet50:64:8')
 
 
-def seconds(name: str) -> float:
-    """Seconds to trace, lower and compile a step of batch 128 from nothing."""
+def seconds(case: str) -> float:
+    """Seconds to trace, lower and compile a step from nothing."""
+    name, pixels, batch = case.split(':')
     config = default.get_config()
     config.network.update(zoo.settings(name))
-    network, optimizer = ResNet(spec.architecture(config)), sgd(config.train)
+    config.data.dataset = zoo.dataset(name)
+    arch = dataclasses.replace(spec.architecture(config), image_shape=(int(pixels), int(pixels), 3))
+    network, optimizer = ResNet(arch, config.run.scan_from), sgd(config.train)
     state = jax.eval_shape(lambda: initial_state(network, optimizer, 0))
-    images, labels = jax.ShapeDtypeStruct((128, 32, 32, 3), jnp.float32), jax.ShapeDtypeStruct((128,), jnp.int32)
+    images = jax.ShapeDtypeStruct((int(batch), *arch.image_shape), jnp.float32)
+    labels = jax.ShapeDtypeStruct((int(batch),), jnp.int32)
     jax.clear_caches()
     start = time.perf_counter()
     jax.jit(lambda *arguments: train_step(network, optimizer, *arguments)).lower(state, images, labels).compile()
@@ -35,9 +41,9 @@ def seconds(name: str) -> float:
 
 
 if __name__ == '__main__':
-    names = sys.argv[1:] or NAMES
+    every = sys.argv[1:] == ['all']
+    cases = [f'{name}:64:8' for name in zoo.NAMES] if every else sys.argv[1:] or CASES
     jax.jit(lambda x: x + 1)(1)
-    times = {name: sorted(seconds(name) for _ in range(3))[1] for name in names}
-    base = times.get('resnet110', next(iter(times.values())))
-    rows = [(name, f'{value:.2f} s', f'{value / base:.2f}x') for name, value in times.items()]
-    timing.show('Trace and compile a train step', ('network', 'time', 'to ResNet-110'), rows)
+    times = {case: statistics.median(seconds(case) for _ in range(1 if every else 3)) for case in cases}
+    rows = [(case, f'{value:.2f} s') for case, value in times.items()]
+    timing.show('Trace and compile a train step', ('network, pixels, batch', 'time'), rows)

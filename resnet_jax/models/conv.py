@@ -32,8 +32,8 @@ PHASED_KERNEL = 3
 # Rows of a product that make it worth its start.
 PRODUCT_ROWS = 2048
 
-# Below this many channels the forward product is too narrow, and the convolution is faster.
-WIDE_CHANNELS = 32
+# With fewer channels the forward product is too narrow, with more its copies cost more than the convolution.
+FORWARD_PRODUCT_CHANNELS = range(32, 97)
 
 # One over the deviation that a ReLU leaves of a normal variable of deviation 1 (Brock et al. 2021, arXiv 2101.08692,
 # section 4.1): sqrt(2 / (1 - 1 / pi)) = 1.71286, in the authors' code and in timm as estimated by sampling.
@@ -196,7 +196,8 @@ def _taps(x: Images, kernel: Kernel, strides: int) -> list[Array]:
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _canonical(x: Images, kernel: Kernel, strides: int) -> Array:
     """A convolution whose gradients are written in the form that XLA's fast CPU kernel takes."""
-    chunk = _chunk(x, kernel, strides) if min(kernel.shape[2:]) >= WIDE_CHANNELS else 0
+    fits = all(channels in FORWARD_PRODUCT_CHANNELS for channels in kernel.shape[2:])
+    chunk = _chunk(x, kernel, strides) if fits else 0
     return _by_rows_and_columns(x, kernel, chunk) if chunk else _native(x, kernel, strides)
 
 
@@ -321,6 +322,6 @@ def _chunk(x: Images, kernel: Kernel, strides: int) -> int:
     size, columns, channels, features = kernel.shape
     if strides != 1 or size != columns:
         return 0
-    fit = max(1, CACHED_BYTES // (x[0, ..., 0].size * size * (channels + features) * x.dtype.itemsize))
+    fit = max(2, CACHED_BYTES // (x[0, ..., 0].size * size * (channels + features) * x.dtype.itemsize))
     divisor = next(d for d in range(min(fit, x.shape[0]), 0, -1) if x.shape[0] % d == 0)
     return divisor if 4 * divisor >= min(fit, x.shape[0]) else 0

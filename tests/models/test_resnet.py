@@ -207,23 +207,43 @@ def initialised(arch):
     return found
 
 
-@pytest.mark.parametrize('unroll', [2, 3])
-def test_scan_unroll_changes_no_layout_and_no_value(make_network, unroll):
-    fields = {'stage_blocks': (4, 1, 1)}
-    x = images(2).astype(jnp.float32)
+@pytest.mark.usefixtures('float64')
+@pytest.mark.parametrize('share', ['none', 'kernels', 'parameters', 'all'])
+def test_a_body_trains_one_by_one_as_it_does_as_a_scan(make_network, share):
+    """Logits, new statistics and every gradient, under an intervention; the layout is one."""
+    x, gates = images(3), jnp.asarray(np.random.default_rng(5).uniform(size=(2, 6)))
     found = []
-    for network, variables in (make_network('float32', **fields), make_network('float32', unroll, **fields)):
-        logits = jax.jit(lambda variables, network=network: network.apply(variables, x, train=False))(variables)
-        fresh = jax.eval_shape(network.init_variables, jax.random.key(0))
-        found.append((logits, jax.tree.map(jnp.shape, variables), jax.tree.map(jnp.shape, fresh)))
-    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5, atol=1e-5)
-    assert found[1][1:] == found[0][1:]
+    for scan_from in (1, 9):
+        network, variables = make_network('float64', scan_from, stage_blocks=(4, 1, 1), share=share)
+
+        def loss(params, variables=variables, network=network):
+            lesion = Gates(*gates, *jnp.ones_like(gates))
+            whole = {**variables, 'params': params}
+            logits, updates = network.apply(whole, x, lesion, train=True, mutable=['batch_stats'])
+            return jnp.sum(jnp.square(logits)), (logits, updates)
+
+        gradient, (logits, updates) = jax.jit(jax.grad(loss, has_aux=True))(variables['params'])
+        found.append((gradient, logits, updates))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11), *found)
+    assert not np.allclose(jax.tree.leaves(found[0][0])[0], 0)
 
 
-def test_scan_unroll_changes_no_initialisation(make_arch):
+def test_drawn_masks_differ_from_block_to_block_either_way(make_network):
+    x = images(2).astype(jnp.float32)
+    for scan_from in (1, 9):
+        network, variables = make_network('float32', scan_from, stage_blocks=(9, 1, 1), survival=0.5)
+
+        def logits(key, network=network, variables=variables):
+            return network.apply(variables, x, train=True, mutable=['batch_stats'], rngs={'dropout': key})[0]
+
+        drawn = jax.jit(jax.vmap(logits))(jax.random.split(jax.random.key(0), 16))
+        assert len(np.unique(np.round(np.asarray(drawn)[:, 0, 0], 4))) > 8
+
+
+def test_scan_from_changes_no_initialisation(make_arch):
     arch = make_arch(stage_blocks=(4, 1, 1))
-    one, three = (jax.jit(ResNet(arch, unroll).init_variables)(jax.random.key(0)) for unroll in (1, 3))
-    jax.tree.map(np.testing.assert_array_equal, one, three)
+    one, other = (jax.jit(ResNet(arch, scan_from).init_variables)(jax.random.key(0)) for scan_from in (1, 9))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 @networks
