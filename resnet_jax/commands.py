@@ -53,15 +53,21 @@ def train(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 def evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.analysis.features import check_names
     from resnet_jax.display import progress
+    from resnet_jax.files import check_writable
     from resnet_jax.run import load
 
     names = [name for name in arguments.features.split(',') if name]
     if bool(names) != bool(arguments.out):
         raise UserError('--features NAME[,NAME] and --out FILE go together: the features are written into that file')
+    written = [path for path in (arguments.probabilities, arguments.out) if path]
+    if len({path.resolve() for path in written}) < len(written):
+        raise UserError(f'--probabilities and --out are both {arguments.out}; give two files')
     delete = _numbers(arguments.delete) if arguments.delete else []
     with progress() as show:
         run = load(arguments.run, arguments.step, show)
         check_names(run.network.arch, names)
+        for path in written:
+            check_writable(path)
         result = run.lesion(delete, arguments.split) if delete else run.evaluate(arguments.split)
     without = f' without block {arguments.delete}' if arguments.delete else ''
     console.print(
@@ -131,6 +137,7 @@ def _named(name: str) -> Architecture:
     config = configuration.load('configs/default.py')
     config.network.update(zoo.settings(name))
     config.data.dataset = zoo.dataset(name)
+    spec.validate(config)
     return spec.architecture(config)
 
 
@@ -167,6 +174,7 @@ def weights(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 
         name = export_weights(arguments.run, arguments.out, arguments.names)
         console.print(f'{arguments.out}: {name}, the weights of {arguments.run}')
+        _say_difference(name)
         return
     from resnet_jax.weights.importing import import_weights
 
@@ -175,10 +183,20 @@ def weights(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     )
     for dtype, count in found.converted.items():
         console.print(f'{count} tensors were {dtype} and are now float32')
+    if not arguments.labels:
+        console.print('the classes are numbers; --labels FILE, one name a line, gives them names')
+    _say_difference(arguments.architecture)
     console.print(
         f'{arguments.out}: {arguments.architecture} of step 0, by the names of {found.library}. '
         f'Next: resnet-jax evaluate --run {arguments.out}'
     )
+
+
+def _say_difference(name: str) -> None:
+    from resnet_jax.weights import names
+
+    if said := names.difference(name):
+        console.print(said)
 
 
 def _complete(run_dir: Path, settings) -> bool:

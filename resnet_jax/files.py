@@ -1,11 +1,13 @@
 """Files of a run: names that are safe as file names, and files that are whole or absent."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -37,10 +39,32 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
       UserError: it cannot be written there.
     """
     try:
-        with _replacing(path) as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        with _replacing(path) as file, ZipFile(file, 'w') as archive:
+            for name, values in arrays.items():
+                with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
     except OSError as error:
-        raise UserError(f'cannot write {path} ({error.strerror}); give another file') from None
+        raise _unwritable(path, error.strerror) from None
+
+
+def check_writable(path: Path) -> None:
+    """Refuses, before it is worth anything, a file that cannot be written; makes its directory.
+
+    Raises:
+      UserError: it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error.strerror) from None
+    if path.is_dir():
+        raise _unwritable(path, os.strerror(errno.EISDIR))
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise _unwritable(path, os.strerror(errno.EACCES))
+
+
+def _unwritable(path: Path, reason: str | None) -> UserError:
+    return UserError(f'cannot write {path} ({reason}); give another file')
 
 
 @contextmanager

@@ -144,6 +144,10 @@ class Run:
         The last batch is filled up with its last image, so that one program is compiled.
         """
         count, results = len(images), []
+        if not count:
+            one = jax.ShapeDtypeStruct((1, *self.network.arch.image_shape), jnp.float32)
+            shapes = jax.eval_shape(apply, self.variables, one, gates)
+            return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), shapes)
         batch = min(self.config.run.eval_batch, count)
         for start in range(0, count, batch):
             places = np.minimum(np.arange(start, start + batch), count - 1)

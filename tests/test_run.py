@@ -199,6 +199,13 @@ def test_features_come_by_name_and_those_of_a_lesion_differ_behind_it(run):
         run.features(['block:7'], images)
 
 
+def test_of_no_images_there_are_no_rows(run):
+    images = run.dataset.test.images[:0]
+    none = run.predict(images)
+    assert none.shape == (0, 10) and none.dtype == np.float32
+    assert run.features(['block:3'], images)['block:3'].shape == (0, 4, 4, 8)
+
+
 def test_features_that_would_not_fit_the_memory_are_refused(run):
     endless = np.broadcast_to(np.zeros((1, 8, 8, 1), np.uint8), (10**12, 8, 8, 1))
     with pytest.raises(UserError, match=r'stem, pool of 1,000,000,000,000 images: .* GB, .*; .* the largest is stem'):
@@ -263,6 +270,8 @@ def test_probabilities_and_features_are_written_with_the_labels(run_dir, run, tm
         (['--features', 'stem'], '--features NAME[,NAME] and --out FILE go together'),
         (['--out', 'f.npz'], '--features NAME[,NAME] and --out FILE go together'),
         (['--features', 'stem,poll', '--out', 'f.npz'], "no feature 'poll'; there are stem, stage1, stage2, stage3"),
+        (['--features', 'stem', '--out', 'f.npz', '--probabilities', './f.npz'], 'are both f.npz; give two files'),
+        (['--probabilities', '.'], 'cannot write . (Is a directory); give another file'),
         (['--probabilities', '/dev/null/p.npz'], 'cannot write /dev/null/p.npz (File exists); give another file'),
     ],
 )
@@ -270,7 +279,7 @@ def test_what_cannot_be_written_or_named_is_one_line(run_dir, arguments, said, t
     monkeypatch.chdir(tmp_path)
     done = call('evaluate', '--run', run_dir, *arguments)
     assert done.code == 2 and said in done.error and done.error.count('\n') == 1
-    assert list(tmp_path.iterdir()) == []
+    assert done.out == '' and list(tmp_path.iterdir()) == []  # before it was evaluated
 
 
 def test_a_second_start_says_that_the_run_is_complete_and_does_nothing_again(run_dir):

@@ -1,4 +1,8 @@
-"""Saliency: which pixels of an image a class depends on (Simonyan et al. 2014, arXiv 1312.6034, section 3.1)."""
+"""Saliency: which pixels of an image a class depends on, after Simonyan et al. 2014 (arXiv 1312.6034, section 3.1).
+
+They differentiate the score of the class, the number before the softmax; here it is the logarithm of its probability,
+which the scores of the other classes enter too.
+"""
 
 from functools import partial
 from typing import Any

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from resnet_jax.data.decode import decode
-from resnet_jax.data.stored import Stored, check_fits, prepare_command, tfds_split
+from resnet_jax.data.stored import Stored, check_files, check_fits, prepare_command, tfds_split
 from resnet_jax.data.view import decode_view
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress, silent
@@ -31,12 +31,13 @@ def read(
       progress: hears of images decoded.
 
     Raises:
-      UserError: it would not fit the memory; a file is damaged or holds another number of records than the dataset's
-        information states, or a record is not an image of the dataset's shape with a label of its classes; with the
-        file and the record.
+      UserError: it would not fit the memory; a file is missing, damaged or holds another number of records than the
+        dataset's information states, or a record is not an image of the dataset's shape with a label of its classes;
+        with the file and the record.
     """
     import tensorflow_datasets as tfds
 
+    check_files(stored, split)
     check_fits(stored, split)
     shape, count = DATASETS[stored.dataset][0], stored.examples(split)
     for file, length in zip(stored.files(split), stored.shards[split], strict=True):

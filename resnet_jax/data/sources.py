@@ -55,7 +55,7 @@ class Dataset:
     def classes(self) -> tuple[str, ...]:
         if self.data.dataset == 'digits':
             return _digits()[2]
-        return records.classes(stored.find(self.data.dataset, stored.directory(self.data.data_dir)))
+        return records.classes(stored.locate(self.data.dataset, stored.directory(self.data.data_dir)))
 
     @cached_property
     def _training(self) -> tuple[Split, Split]:
@@ -65,7 +65,7 @@ class Dataset:
         if self.data.dataset == 'digits':
             train, test, _ = _digits()
             return train if split == 'train' else test
-        copy = stored.find(self.data.dataset, stored.directory(self.data.data_dir))
+        copy = stored.locate(self.data.dataset, stored.directory(self.data.data_dir))
         return Split(*records.read(copy, split, self.data.crop_fraction, self.progress))
 
 
@@ -94,7 +94,11 @@ def check(data: ConfigDict) -> None:
 
 
 def _check_selection(data: ConfigDict) -> None:
-    examples = describe(data.dataset, data.data_dir)['splits']['train']
+    _check_known(data.dataset)
+    if data.dataset == 'digits':
+        examples = DATASETS['digits'][2]
+    else:  # as the copy states it: its training images need not be there for its test split
+        examples = stored.locate(data.dataset, stored.directory(data.data_dir)).examples('train')
     if not 0 <= data.selection < examples:
         raise UserError(f'data.selection is {data.selection}; it is at least 0, below the {examples} training examples')
 
@@ -105,9 +109,7 @@ def describe(dataset: str, data_dir: str) -> dict:
     Raises:
       UserError: it is unknown, or not found there.
     """
-    if dataset not in DATASETS:
-        nearest = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0)[0]
-        raise UserError(f'data.dataset is {dataset!r}; it is one of {", ".join(DATASETS)}; the nearest is {nearest}')
+    _check_known(dataset)
     shape, classes, examples = DATASETS[dataset]
     if dataset == 'digits':
         path, splits, files = 'in scikit-learn', {'train': examples, 'test': DIGITS_TEST}, []
@@ -124,6 +126,12 @@ def describe(dataset: str, data_dir: str) -> dict:
         'files': [file.name for file in files],
         'bytes': sum(file.stat().st_size for file in files),
     }
+
+
+def _check_known(dataset: str) -> None:
+    if dataset not in DATASETS:
+        nearest = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0)[0]
+        raise UserError(f'data.dataset is {dataset!r}; it is one of {", ".join(DATASETS)}; the nearest is {nearest}')
 
 
 def hold_out(examples: Split, count: int) -> tuple[Split, Split]:

@@ -47,10 +47,22 @@ def directory(data_dir: str) -> Path:
 
 
 def find(dataset: str, root: Path) -> Stored:
-    """The newest version under a TFDS directory that is stored as ArrayRecord. Takes milliseconds.
+    """The newest version under a TFDS directory that is stored as ArrayRecord, whole. Takes milliseconds.
 
     Raises:
       UserError: there is none, or files are missing; with the command that makes one.
+    """
+    stored = locate(dataset, root)
+    for split in SPLITS:
+        check_files(stored, split)
+    return stored
+
+
+def locate(dataset: str, root: Path) -> Stored:
+    """The same, whatever of its files is there.
+
+    Raises:
+      UserError: there is none; with the command that makes one.
     """
     if not root.is_dir():
         raise UserError(f'the data directory {root} does not exist; set --config.data.data_dir or TFDS_DATA_DIR to one '
@@ -67,12 +79,19 @@ def find(dataset: str, root: Path) -> Stored:
         raise UserError(f'{path} is stored as {", ".join(_formats(infos[path]))}, but only ArrayRecord is read without '
                         f'TensorFlow; make another copy: {prepare_command(dataset, Path("OTHER_DIR"))}')  # fmt: skip
     path = max(readable, key=lambda path: tuple(map(int, path.name.split('.'))))
-    stored = Stored(dataset, path, _shards(dataset, path, infos[path]))
-    for split in SPLITS:
-        for file in stored.files(split):
-            if not file.is_file():
-                raise UserError(f'{file} is missing; remove its directory, then: {prepare_command(dataset, root)}')
-    return stored
+    return Stored(dataset, path, _shards(dataset, path, infos[path]))
+
+
+def check_files(stored: Stored, split: str) -> None:
+    """Refuses a split whose files are not all there.
+
+    Raises:
+      UserError: the first that is missing, and the command that makes the copy anew.
+    """
+    for file in stored.files(split):
+        if not file.is_file():
+            command = prepare_command(stored.dataset, stored.path.parents[1])
+            raise UserError(f'{file} is missing; remove its directory, then: {command}')
 
 
 def prepare_command(dataset: str, root: Path) -> str:

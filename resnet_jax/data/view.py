@@ -11,6 +11,7 @@ import numpy as np
 from resnet_jax.data.decode import opened
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF')
+LONGEST = 100  # longer side by shorter: what is resized before the crop takes memory by that
 
 
 def evaluation_view(image: Any, shape: tuple[int, int, int], crop_fraction: float) -> np.ndarray:
@@ -18,9 +19,14 @@ def evaluation_view(image: Any, shape: tuple[int, int, int], crop_fraction: floa
 
     Resized by antialiased bilinear interpolation so that the shorter side is that of `shape` / crop_fraction, then
     cropped at the centre.
+
+    Raises:
+      ValueError: one side is more than LONGEST times the other.
     """
     from PIL import Image
 
+    if max(image.size) > LONGEST * min(image.size):
+        raise ValueError(f'{image.width}x{image.height} pixels: one side is over {LONGEST} times the other; cut it')
     height, width, channels = shape
     image = in_channels(image, channels)
     short = round(min(height, width) / crop_fraction)

@@ -67,6 +67,11 @@ class Architecture:
         return self.placement in PREACTIVATED
 
     @property
+    def draws(self) -> bool:
+        """Is anything dropped at random in training?"""
+        return bool(self.dropout or self.head_dropout or self.survival != 1 or self.shortcut == 'dropout')
+
+    @property
     def plain(self) -> bool:
         return self.shortcut == 'none'
 

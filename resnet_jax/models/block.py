@@ -19,9 +19,15 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'n h w c'], gates: Gates | None, position: Position, *, train: bool
+        self,
+        x: Float[Array, 'n h w c'],
+        gates: Gates | None,
+        position: Position,
+        draws: Array | None = None,
+        *,
+        train: bool,
     ) -> Float[Array, 'n h2 w2 features']:
-        plan, context = self.plan, Context(self.layers, train, position)
+        plan, context = self.plan, Context(self.layers, train, position, draws)
         record_input(self, x)
         x = run(plan.before, x, context)
         residual = run(plan.residual, x, context)

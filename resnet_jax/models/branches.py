@@ -87,7 +87,7 @@ def _chain(arch: Architecture, convs: list[Conv]) -> Parts:
     for one, other in pairwise(convs):
         parts += (*norm(arch, other if arch.placement == 'full_preactivation' else one), ACT)
         if arch.dropout and other is convs[-1]:
-            parts += (Dropout(arch.dropout),)
+            parts += (Dropout(arch.dropout, 1),)
         parts += (other,)
     return parts
 

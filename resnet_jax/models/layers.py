@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial, singledispatch
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -36,11 +36,12 @@ def layers(arch: Architecture) -> Layers:
 
 
 class Context(NamedTuple):
-    """What parts are computed under."""
+    """What parts are computed under. `draws`: the step's key, where the network draws and is trained."""
 
     layers: Layers
     train: bool
     position: Position
+    draws: Any
 
 
 class Sequence(nn.Module):
@@ -50,8 +51,8 @@ class Sequence(nn.Module):
     layers: Layers
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        return run(self.parts, x, Context(self.layers, train, Position(0, 0)))
+    def __call__(self, x: Array, draws: Array | None = None, *, train: bool) -> Array:
+        return run(self.parts, x, Context(self.layers, train, Position(0, 0), draws))
 
 
 def run(sequence: Parts, x: Array, context: Context) -> Array:
@@ -115,7 +116,10 @@ def _(part, x, context):
 
 @compute.register(parts.Dropout)
 def _(part, x, context):
-    return nn.Dropout(part.rate, deterministic=not context.train)(x)
+    if not context.train:
+        return x
+    kept = jax.random.bernoulli(_draw(part, context), 1 - part.rate, x.shape)
+    return jnp.where(kept, x / (1 - part.rate), jnp.zeros_like(x))
 
 
 @compute.register(parts.SqueezeExcite)
@@ -140,7 +144,10 @@ def _(part, x, context):
 @compute.register(parts.Survival)
 def _(part, x, context):
     share = (jnp.asarray(context.position.network, x.dtype) + 1) / part.blocks
-    return Survive(name='survival')(x, 1 - share * (1 - part.last), train=context.train)
+    p = 1 - share * (1 - part.last)
+    if not context.train:
+        return p * x
+    return jnp.where(jax.random.bernoulli(_draw(part, context), p), x, jnp.zeros_like(x))
 
 
 @compute.register(parts.Whiten)
@@ -196,14 +203,10 @@ class Scalar(nn.Module):
         return self.param('value', nn.initializers.constant(self.start), (), dtype)
 
 
-class Survive(nn.Module):
-    """All of x with probability p and else nothing, in training; p x in evaluation."""
-
-    @nn.compact
-    def __call__(self, x: Array, p: Array, *, train: bool) -> Array:
-        if not train:
-            return p * x
-        return jnp.where(jax.random.bernoulli(self.make_rng('dropout'), p), x, jnp.zeros_like(x))
+def _draw(part: parts.Dropout | parts.Survival, context: Context) -> Array:
+    """The key of a part's draw: of the step, the block and the part, however the body is carried out."""
+    block = jax.random.fold_in(context.draws, jnp.asarray(context.position.network, jnp.uint32))
+    return jax.random.fold_in(block, part.draw)
 
 
 def subsample(x: Array, strides: int, how: str) -> Array:

@@ -1,6 +1,7 @@
 """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) in one pass over the batch, and group normalisation."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -39,7 +40,8 @@ class BatchNorm(nn.Module):
         one = self.is_initializing() or not self.examples  # networks are initialised on one image
         together = len(x) if one else self.examples
         groups = x.reshape(-1, together, *x.shape[1:])
-        y, mean, var = _normalize(groups, scale, bias, self.epsilon)
+        normalized: Any = _normalize(groups, scale, bias, self.epsilon)
+        y, mean, var = normalized
         if not self.is_initializing():
             count = x.size // x.shape[-1] // len(groups)
             unbiased = var * (count / max(count - 1, 1))

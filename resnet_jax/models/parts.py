@@ -81,9 +81,13 @@ class GlobalPool:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Zeroes each value with this probability in training, and divides the others by what is left."""
+    """Zeroes each value with this probability in training, and divides the others by what is left.
+
+    `draw`: a number that no other draw of its block has.
+    """
 
     rate: float
+    draw: int
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class Survival:
 
     last: float
     blocks: int
+    draw: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Max pooling, with a gradient of its own on the CPU: XLA's (select-and-scatter) takes five times as long there."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,7 +22,8 @@ def max_pool(x: Images, size: int, strides: int) -> Float[Array, 'n h2 w2 c']:
 
 def _native(x: Images, size: int, strides: int) -> Array:
     pad = (size - 1) // 2
-    return nn.max_pool(x, (size, size), (strides, strides), [(pad, pad)] * 2)
+    padding: Any = [(pad, pad)] * 2
+    return nn.max_pool(x, (size, size), (strides, strides), padding)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))

@@ -41,6 +41,8 @@ class ResNet(nn.Module):
                 'gates of shape (blocks, batch) give every example its own lesion; in training BN would mix them: '
                 'use gates of shape (blocks,), or train=False'
             )
+        # Of the whole network, and not of each module: how a body is carried out then changes no draw.
+        draws = self.make_rng('dropout') if train and self.arch.draws else None
         x = stem(self.arch, name='stem')(images, train=train and 'stem' not in self.frozen)
         for number, first in enumerate(self.arch.entry_blocks):
             name, blocks = f'stage{number + 1}', self.arch.stage_blocks[number]
@@ -55,8 +57,9 @@ class ResNet(nn.Module):
                 name=name,
             )
             own = gates and gates.of(slice(first, first + blocks))
-            x = stage(x, own, train=train and name not in self.frozen)
-        return head(self.arch, name='head')(x, train=train)
+            x = stage(x, own, draws, train=train and name not in self.frozen)
+        last = draws if draws is None else jax.random.fold_in(draws, self.arch.blocks)
+        return head(self.arch, name='head')(x, last, train=train)
 
     def init_variables(self, key: UInt32[Array, '2'] | Array, dtype: jax.typing.DTypeLike = jnp.float32) -> dict:
         """Fresh `{'params', 'batch_stats'}`, initialised by He et al. 2015 (arXiv 1502.01852)."""

@@ -8,7 +8,7 @@ dropout, or a bare 1x1 convolution everywhere (conv). ResNet-D (He et al. 2018, 
 
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.branches import Site, conv, norm
-from resnet_jax.models.parts import Dropout, Pad, Parts, Subsample, Times
+from resnet_jax.models.parts import Dropout, Pad, Parts, Scalar, Subsample, Times
 
 GATED = ('exclusive_gating', 'shortcut_gating')
 
@@ -25,7 +25,7 @@ def shortcut(arch: Architecture, site: Site) -> Parts | None:
     projected = projects(arch.shortcut, changes_shape=site.changes_shape)
     parts = _projection(arch, site) if projected else _identity(arch, site)
     if arch.shortcut == 'dropout':
-        parts += (Dropout(arch.shortcut_dropout),)
+        parts += (Dropout(arch.shortcut_dropout, 2),)
     return parts + ((Times(arch.shortcut_scale),) if arch.shortcut_scale != 1 else ())
 
 
@@ -34,7 +34,8 @@ def _projection(arch: Architecture, site: Site) -> Parts:
     averaged = arch.subsample == 'average' and site.strides > 1
     projection = conv(arch, 'conv_proj', site.features, 1, 1 if averaged else site.strides)
     normed = () if arch.shortcut == 'conv' or arch.placement == 'full_preactivation' else norm(arch, projection)
-    return (*((Subsample(site.strides, 'average'),) if averaged else ()), projection, *normed)
+    biased = (Scalar('bias_proj', 'bias', 0.0),) if arch.gain == 'fixup' else ()
+    return (*biased, *((Subsample(site.strides, 'average'),) if averaged else ()), projection, *normed)
 
 
 def _identity(arch: Architecture, site: Site) -> Parts:

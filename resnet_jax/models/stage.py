@@ -43,23 +43,23 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'n h w c'], gates: Gates | None, *, train: bool
+        self, x: Float[Array, 'n h w c'], gates: Gates | None, draws: Array | None = None, *, train: bool
     ) -> Float[Array, 'n h2 w2 features']:
         entry = Block(self.entry, self.layers, name='entry')
-        x = entry(x, gates and gates.of(0), Position(self.first, 0), train=train)
+        x = entry(x, gates and gates.of(0), Position(self.first, 0), draws, train=train)
         if self.blocks == 1:
             return x
         if train and self.blocks - 1 < self.scan_from and not self.is_initializing():
-            return self.one_by_one(x, gates)
+            return self.one_by_one(x, gates, draws)
         shared = SHARED[self.share]
         # Shared statistics go from block to block where they change, and are read where they do not.
         carried = tuple(name for name in shared if name == 'batch_stats' and self.is_mutable_collection(name))
         scan = nn.scan(
-            lambda block, x, gates, position: (block(x, gates, position, train=train), None),
+            lambda block, x, gates, position: (block(x, gates, position, draws, train=train), None),
             variable_axes={name: 0 for name in ('params', 'batch_stats', 'intermediates') if name not in shared},
             variable_broadcast=[name for name in shared if name not in carried],
             variable_carry=carried,
-            split_rngs={'params': 'params' not in shared, 'dropout': True},
+            split_rngs={'params': 'params' not in shared},
             in_axes=(0 if gates else nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
             length=self.blocks - 1,
         )
@@ -73,12 +73,11 @@ class Stage(nn.Module):
         body = Block(self.body, self.layers, name='body')
         if self.is_initializing() and self.share == 'all':
             # A scan carries only what is there before it, and the variables of all blocks are those of one.
-            return body(x, gates and gates.of(1), Position(self.first + 1, 1), train=train)
+            return body(x, gates and gates.of(1), Position(self.first + 1, 1), draws, train=train)
         x, _ = scan(body, x, gates and gates.of(slice(1, None)), positions)
         return x
 
-
-    def one_by_one(self, x: Array, gates: Gates | None) -> Array:
+    def one_by_one(self, x: Array, gates: Gates | None, draws: Array | None) -> Array:
         """The body in training, without a scan."""
         body, kinds = Block(self.body, self.layers, parent=None), ('params', 'batch_stats')
         variables = {kind: self.get_variable(kind, 'body') for kind in kinds if self.has_variable(kind, 'body')}
@@ -86,8 +85,7 @@ class Stage(nn.Module):
         for index in range(self.blocks - 1):
             x, updates = body.apply(
                 block_of(variables, index, self.blocks - 1, self.share), x, gates and gates.of(index + 1),
-                Position(self.first + index + 1, index + 1), train=True, mutable=['batch_stats'],
-                rngs={'dropout': self.make_rng('dropout')} if self.has_rng('dropout') else {},
+                Position(self.first + index + 1, index + 1), draws, train=True, mutable=['batch_stats'],
             )  # fmt: skip
             updated.append(updates)
             if self.share == 'all':

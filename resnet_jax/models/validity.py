@@ -112,6 +112,11 @@ def _check_shortcut(arch: Architecture, stage: int) -> None:
 def _check_gain(arch: Architecture) -> None:
     ends = arch.placement in ('original', 'relu_before_addition', 'relu_only_preactivation')
     plain_chain = arch.block in ('basic', 'bottleneck')
+    if arch.plain and (arch.gain in ('zero_gamma', 'skipinit', 'rezero', 'fixup') or not arch.residual_scale):
+        key = 'gain' if arch.residual_scale else 'residual_scale'
+        raise _clash(arch, key, 'shortcut', 'a branch that starts at 0 passes nothing, and nothing passes beside it')
+    if arch.plain and arch.survival != 1:
+        raise _clash(arch, 'survival', 'shortcut', 'where a branch is dropped nothing would pass; use 1.0')
     rules = {
         'zero_gamma': (
             ('norm', arch.norm != 'none', 'there is no γ without normalisation'),
@@ -125,11 +130,14 @@ def _check_gain(arch: Architecture) -> None:
             ('placement', arch.placement == 'original', 'Fixup is defined for the original placement'),
             ('block', plain_chain and len(arch.mid_ratios) >= 1, 'Fixup needs a chain of two convolutions or more'),
             ('conv', arch.conv == 'plain', "Fixup's kernels start at zero, and cannot be standardised"),
+            ('stem', arch.stem in ('cifar', 'imagenet'), 'Fixup has its biases in a stem of one convolution'),
+            ('join', arch.join == 'add', 'Fixup is defined for the sum'),
         ),
         'nf': (
             ('norm', arch.norm == 'none', 'NF networks are without normalisation: use norm none'),
             ('conv', arch.conv == 'scaled_standardized', 'NF networks have scaled_standardized kernels'),
             ('placement', arch.placement == 'full_preactivation', 'NF networks are pre-activated'),
+            ('shortcut', arch.shortcut == 'B', 'the variance starts anew at each projection, and there alone'),
         ),
     }  # fmt: skip
     for other, holds, why in rules.get(arch.gain, ()):

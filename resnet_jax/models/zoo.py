@@ -50,8 +50,10 @@ def _wide(depth: int, k: int) -> dict | None:
     return {**PREACT, 'stage_blocks': ((depth - 4) // 6,) * 3, 'widths': widths, 'shortcut': 'B'}
 
 
-def _resnext29(cardinality: int, width: int) -> dict:
+def _resnext29(cardinality: int, width: int) -> dict | None:
     """ResNeXt-29 (Xie et al. 2017, arXiv 1611.05431, section 5.3)."""
+    if cardinality < 1 or width < 1:
+        return None
     ratio = cardinality * width / 256
     return {
         **BOTTLENECK, 'stem_width': 64, 'stage_blocks': (3, 3, 3), 'widths': (256, 512, 1024), 'shortcut': 'B',

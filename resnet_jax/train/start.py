@@ -24,16 +24,19 @@ def starting_state(network: ResNet, optimizer: GradientTransformation, config: C
     """The state of step 0: a function of the seed, and of the run `train.start_from` where there is one.
 
     Raises:
-      UserError: that run is of another network; the first parameter that differs is named.
+      UserError: that run is of another network, or saw its images otherwise; the first difference is named.
     """
     state = initial_state(network, optimizer, config.seed)
     if not config.train.start_from:
         return state
+    _check_settings(directory.read_config(Path(config.train.start_from)), config)
     there = stored_state(Path(config.train.start_from))
     params = dict(there.params)
     if config.train.new_head:
         params['head'] = {**params['head'], 'dense': state.params['head']['dense']}
-    _check_alike(params, state.params, config.train)
+    _check_alike(
+        {'params': params, 'batch_stats': there.batch_stats}, state.variables, config.train.start_from
+    )  # fmt: skip
     return state._replace(params=params, batch_stats=there.batch_stats)
 
 
@@ -66,14 +69,31 @@ def found_step(run_dir: Path, step: int | None) -> int:
     return steps[-1] if step is None else step
 
 
-def _check_alike(there: dict, here: dict, train: ConfigDict) -> None:
+# In these two runs may differ and still compute the same of the same variables.
+FREE = ('network.dropout', 'network.head_dropout', 'network.shortcut_dropout', 'network.norm_examples',
+        'network.norm_momentum')  # fmt: skip
+
+
+def _check_settings(there: ConfigDict, here: ConfigDict) -> None:
+    """Would the variables mean the same here?"""
+    theirs, ours = spec.flatten(there), spec.flatten(here)
+    for key in ours:
+        matters = (key.startswith('network.') and key not in FREE) or key == 'data.normalize'
+        if matters and theirs.get(key) != ours[key]:
+            raise UserError(
+                f'train.start_from {here.train.start_from} was trained with {key} {theirs.get(key)!r}, here it is '
+                f'{ours[key]!r}; what was learned would mean something else: set --config.{key} to what it was there'
+            )
+
+
+def _check_alike(there: dict, here: dict, start_from: str) -> None:
     theirs, ours = _shapes(there), _shapes(here)
     for name in sorted(theirs.keys() | ours.keys()):
         if theirs.get(name) != ours.get(name):
-            hint = ', or set train.new_head=True' if name.startswith('head/dense/') else ''
+            hint = 'set train.new_head=True' if name.startswith('params/head/dense/') else 'the images differ in shape'
             raise UserError(
-                f'train.start_from {train.start_from} is of another network: {name} is {theirs.get(name, "absent")} '
-                f'there, {ours.get(name, "absent")} here; give the network settings of that run{hint}'
+                f'train.start_from {start_from}: {name} is {theirs.get(name, "absent")} there, '
+                f'{ours.get(name, "absent")} here; {hint}'
             )
 
 

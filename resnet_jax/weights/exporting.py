@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
+from resnet_jax import spec
 from resnet_jax.errors import UserError
 from resnet_jax.files import write_atomically
 from resnet_jax.models.architecture import Architecture
@@ -30,7 +31,8 @@ def export_weights(run_dir: Path, file: Path, library: str = '') -> str:
     if file.exists():
         raise UserError(f'{file} exists; give a new file with --out')
     run = load(run_dir)
-    name, arch = names.reference(run.config.network), run.network.arch
+    name, arch = names.reference(run.config), run.network.arch
+    check_map(name, arch)
     known = names.libraries(arch)
     library = library or next(iter(known))
     if library not in known:
@@ -41,6 +43,18 @@ def export_weights(run_dir: Path, file: Path, library: str = '') -> str:
     except OSError as error:
         raise UserError(f'cannot write {file} ({error.strerror}); give another file with --out') from None
     return name
+
+
+def check_map(name: str, arch: Architecture) -> None:
+    """Refuses a network whose first dense layer sees another map than the library's, which averages any to its own."""
+    if arch.pool != 'flatten':
+        return
+    ours, theirs = (names.shapes(each)['params']['head']['dense1']['kernel'].shape[0] // arch.widths[-1]
+                    for each in (arch, spec.architecture(names.settings(name))))  # fmt: skip
+    if ours != theirs:
+        size = 'x'.join(map(str, arch.image_shape[:2]))
+        raise UserError(f'{name} of images of {size} flattens a map of {ours} pixels, the libraries\' one of {theirs}: '
+                        'they cannot load it; only a run of data.dataset imagenet2012 can be exported')  # fmt: skip
 
 
 def state_dict(variables: dict, arch: Architecture, theirs: names.Names) -> dict[str, np.ndarray]:

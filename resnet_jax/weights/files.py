@@ -89,6 +89,8 @@ def _read_torch(path: Path, data: bytes) -> dict[str, Stored]:
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise UserError(f'{path} is no state dict: its {name!r} is a {type(value).__name__}; {SAVE_ALONE}')
+        if value.is_meta:
+            raise UserError(f'{path} has no numbers for {name!r}, which is on the device meta; save one that has')
     return {str(name): _taken(torch, value.detach()) for name, value in state.items()}
 
 
@@ -98,6 +100,7 @@ def _taken(torch, tensor) -> Stored:
         dtype = f'{str(tensor.layout).removeprefix("torch.")} {dtype}'
     if dtype not in FLOATS:
         return Stored(dtype, tuple(tensor.shape), None)
+    tensor = tensor.resolve_neg()  # of a part of a conjugate, torch may note the sign alone
     # NumPy knows no bfloat16: its bits are handed over.
     values = tensor.view(torch.int16).numpy().view(jnp.bfloat16) if dtype == 'bfloat16' else tensor.numpy()
     return Stored(dtype, tuple(tensor.shape), values)

@@ -58,6 +58,8 @@ def import_weights(file: Path, name: str, run_dir: Path, *, labels: Path | None 
     classes = read_labels(labels, arch.classes)
     read = files.read(file, sha256)
     found = take(read.tensors, arch, f'{file} is no {name}')
+    # What the run began from is part of its identity: it is neither one from scratch, nor that of another file.
+    config.train.update(start_from=f'sha256:{read.sha256}', new_head=False)
     record = {'file': file.name, 'sha256': read.sha256, 'format': read.format, 'names': found.library}
     _write(run_dir, config, found.variables, classes, record)
     return found

@@ -4,7 +4,8 @@ The networks' plans are walked (`counts.layers`), and each layer's name is trans
 kernel of ours is torch's (out, in, h, w), be it a convolution's or a dense layer's; vectors are the same in both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from functools import cache, reduce
 from math import isqrt
 from operator import getitem
@@ -19,14 +20,14 @@ from resnet_jax import spec
 from resnet_jax.errors import UserError
 from resnet_jax.models import counts, zoo
 from resnet_jax.models.architecture import Architecture
+from resnet_jax.models.blocks import block as block_plan
+from resnet_jax.models.heads import head as head_plan
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.models.stems import stem as stem_plan
 
 # The named networks that torchvision or timm has, or whose names theirs are (the others' classes make them so:
 # resnet200 of torchvision's ResNet, preact_resnet200 of timm's ResNetV2).
 REFERENCES = tuple(name for name in zoo.FIXED if not name.startswith('plain'))
-
-# Settings that change nothing in evaluation: a run that differs from a reference in these alone is exported as it.
-TRAINING_ONLY = ('norm_momentum', 'norm_examples', 'head_dropout')
 
 LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'gain': 'gain',
           'mean': 'running_mean', 'var': 'running_var'}  # fmt: skip
@@ -142,16 +143,27 @@ def put(tensor: Tensor, value: np.ndarray, variables: dict) -> None:
     leaf[where] = value.reshape(leaf[where].shape)
 
 
-def reference(network: Mapping) -> str:
-    """The name of REFERENCES that a run's network settings mean.
+def reference(config: ConfigDict) -> str:
+    """The name of REFERENCES that computes what a run's network does in evaluation, of whatever images and classes.
 
     Raises:
-      UserError: they mean none.
+      UserError: none does.
     """
+    ours = _evaluated(spec.architecture(config))
     for name in REFERENCES:
-        if _evaluated(network) == _evaluated(settings(name).network):
+        if ours == _evaluated(spec.architecture(settings(name))):
             return name
-    raise no_counterpart(f'a network like this ({configuration.title(network)})')
+    raise no_counterpart(f'a network like this ({configuration.title(config.network)})')
+
+
+def difference(name: str) -> str:
+    """What is to be said where a reference's names are the libraries', but not what it computes; else empty."""
+    if not name.endswith('_v1'):
+        return ''
+    return (
+        f'{name} strides in the first 1x1 of a block; torchvision and timm, where {name.removesuffix("_v1")} has these '
+        'names, in the 3x3: there the same weights compute something else'
+    )
 
 
 def settings(name: str) -> ConfigDict:
@@ -170,10 +182,15 @@ def no_counterpart(what: str) -> UserError:
     return UserError(f'neither torchvision nor timm has {what}; they have {", ".join(REFERENCES)}')
 
 
-def _evaluated(network: Mapping) -> dict:
-    """The settings by which two networks differ in evaluation; γ of 0 is only where training begins."""
-    kept = {key: value for key, value in network.items() if key not in TRAINING_ONLY}
-    return {**kept, 'gain': 'none' if kept['gain'] == 'zero_gamma' else kept['gain']}
+def _evaluated(arch: Architecture) -> Hashable:
+    """By what two networks differ in evaluation: their plans, but for what acts in training or at its start alone."""
+    gain = 'none' if arch.gain == 'zero_gamma' else arch.gain
+    arch = replace(arch, dropout=0.0, head_dropout=0.0, gain=gain, classes=0)
+    blocks = tuple(block_plan(arch, stage, entry=entry) for stage in range(arch.stages) for entry in (True, False))
+    return (
+        stem_plan(arch), arch.stage_blocks, blocks, head_plan(arch),
+        arch.norm, arch.norm_epsilon, arch.conv, arch.share,
+    )  # fmt: skip
 
 
 def _place(arch: Architecture, name: str, names: Names) -> tuple[tuple[str, ...], int | None, str]:

@@ -130,6 +130,20 @@ def test_a_split_is_read_without_the_other(copy, tmp_path, data_config, refused)
     assert 'is damaged' in refused(lambda: dataset.train)
 
 
+def test_a_test_split_needs_no_file_of_the_training_split_and_training_needs_both(copy, tmp_path, data_config, refused):
+    file = copy / 'cifar10-train.array_record-00000-of-00001'
+    file.unlink()
+    data = data_config('cifar10', tmp_path)
+    dataset = sources.load(data)
+    assert len(dataset.test) == 10 and len(dataset.classes) == 10
+    for action in (
+        lambda: dataset.train,
+        lambda: sources.check(data),
+        lambda: sources.describe('cifar10', str(tmp_path)),
+    ):
+        assert f'{file} is missing; remove its directory, then: resnet-jax data prepare cifar10' in refused(action)
+
+
 def test_images_are_counted_as_they_are_decoded(copy, tmp_path, data_config):
     told = []
     dataset = sources.load(data_config('cifar10', tmp_path), lambda *what: told.append(what))

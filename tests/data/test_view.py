@@ -52,6 +52,13 @@ def test_small_details_are_averaged_and_not_skipped():
     assert (view[:, 1:-1] == 100).all()  # without antialiasing they would be 0 or 200
 
 
+def test_an_image_so_narrow_that_resizing_it_would_take_gigabytes_is_refused(tmp_path):
+    Image.new('RGB', (60_000, 1)).save(tmp_path / 'line.png')
+    with pytest.raises(ValueError, match='60000x1 pixels: one side is over 100 times the other; cut it'):
+        read_view(tmp_path / 'line.png', IMAGENET, 0.875, 255)
+    assert evaluation_view(Image.new('RGB', (4, 400)), (32, 32, 3), 1.0).shape == (32, 32, 3)
+
+
 # Modes
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3

@@ -11,7 +11,7 @@ from jax import Array
 
 from resnet_jax.models import parts
 from resnet_jax.models.blocks import Position, block
-from resnet_jax.models.layers import Context, Survive, layers, run
+from resnet_jax.models.layers import Context, layers, run
 from resnet_jax.models.parts import ACT, Conv, Dense, Dropout, GlobalPool, HalfResolution, LinearProjection, Pool
 from resnet_jax.models.resnet import one_block
 
@@ -23,8 +23,8 @@ class Parts(nn.Module):
     made_with: Any
 
     @nn.compact
-    def __call__(self, x: Array, position: Position = Position(0, 0), *, train: bool = False) -> Array:  # noqa: B008
-        return run(self.sequence, x, Context(self.made_with, train, position))
+    def __call__(self, x: Array, position: Position = Position(0, 0), draws: Any = None, *, train=False) -> Array:  # noqa: B008
+        return run(self.sequence, x, Context(self.made_with, train, position, draws))
 
 
 @pytest.fixture
@@ -131,25 +131,17 @@ def test_of_54_blocks_40_and_a_quarter_are_expected_to_be_kept(apply):
 # What is drawn
 
 
-def test_whole_branches_are_kept_with_their_probability_each_block_by_itself(make_network):
+def test_whole_branches_are_kept_with_their_probability_each_block_by_itself(make_arch):
     """Huang et al. 2016, eq. 4, over 3000 steps: within 4.5 deviations, and no two blocks together."""
-    network, variables = make_network(
-        'float32', placement='original', stage_blocks=(2, 3), widths=(2, 2), stem_width=2, survival=0.3,
-        image_shape=(2, 2, 1),
-    )  # fmt: skip
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 2, 1)), jnp.float32)
+    made_with, x, steps = layers(make_arch()), jnp.ones((3, 2, 2, 1), jnp.float32), 3000
 
     def kept(key):
-        _, seen = network.apply(
-            variables, x, train=True, rngs={'dropout': key}, mutable=['batch_stats', 'intermediates'],
-            capture_intermediates=lambda module, _: isinstance(module, Survive),
-        )  # fmt: skip
-        stages = seen['intermediates']  # in network order
-        found = [stages[stage][part]['survival']['__call__'][0] for stage in stages for part in ('entry', 'body')]
-        nonzero = [(each != 0).reshape(-1, np.prod(each.shape[-4:])) for each in found]
-        return [jnp.concatenate([how(each, axis=1) for each in nonzero]) for how in (jnp.all, jnp.any)]
+        """Of each of five blocks: is all of it there, is any of it there?"""
+        found = [
+            run((parts.Survival(0.3, 5),), x, Context(made_with, True, Position(block, 0), key)) for block in range(5)
+        ]
+        return [jnp.stack([how(each != 0) for each in found]) for how in (jnp.all, jnp.any)]
 
-    steps = 3000
     whole, alive = map(np.asarray, jax.jit(jax.vmap(kept))(jax.random.split(jax.random.key(0), steps)))
     np.testing.assert_array_equal(whole, alive)
     p = 1 - np.arange(1, 6) / 5 * (1 - 0.3)
@@ -161,20 +153,20 @@ def test_whole_branches_are_kept_with_their_probability_each_block_by_itself(mak
 def test_a_branch_that_is_kept_is_whole_and_one_that_is_dropped_leaves_no_nan(apply):
     """It is evaluation that is scaled (Huang et al. 2016, eq. 5)."""
     survival = (parts.Survival(0.5, 1),)
-    seen = {apply(survival, [[3]], train=True, rngs={'dropout': jax.random.key(seed)}).item() for seed in range(20)}
+    seen = {apply(survival, [[3]], train=True, draws=jax.random.key(seed)).item() for seed in range(20)}
     assert seen == {0, 3}
     assert apply(survival, [[3]]).item() == 1.5
-    broken = [apply(survival, [[np.nan]], train=True, rngs={'dropout': jax.random.key(seed)}) for seed in range(20)]
+    broken = [apply(survival, [[np.nan]], train=True, draws=jax.random.key(seed)) for seed in range(20)]
     assert {np.isnan(each).all().item() for each in broken} == {True, False}
     assert all(each == 0 or np.isnan(each) for each in broken)
 
 
 def test_dropout_divides_what_is_left_and_keeps_the_mean(apply):
     x = np.full((64, 64), 3.0)
-    y = apply((Dropout(0.25),), x, train=True, rngs={'dropout': jax.random.key(0)})
+    y = apply((Dropout(0.25, 0),), x, train=True, draws=jax.random.key(0))
     assert set(np.unique(y)) == {0, 4}
     assert abs((y == 0).mean() - 0.25) < 4.5 * np.sqrt(0.25 * 0.75 / y.size)
-    np.testing.assert_array_equal(apply((Dropout(0.25),), x)[..., 0], x)
+    np.testing.assert_array_equal(apply((Dropout(0.25, 0),), x)[..., 0], x)
 
 
 @pytest.mark.parametrize('placement', ['original', 'full_preactivation'])
@@ -198,8 +190,8 @@ def test_dropout_stands_before_the_last_convolution(make_network, placement):
 
         with nn.intercept_methods(watch):
             for train in (True, False):
-                own, rngs = one_block(network.arch, 0, entry=True), {'dropout': jax.random.key(0)}
-                own.apply({'params': params}, x, None, Position(0, 0), train=train, rngs=rngs)
+                own, draws = one_block(network.arch, 0, entry=True), jax.random.key(0)
+                own.apply({'params': params}, x, None, Position(0, 0), draws, train=train)
         return seen
 
     trained, evaluated = given(variables['params']['stage1']['entry'])

@@ -124,7 +124,7 @@ def test_a_constant_gain_multiplies_it(shortcut):
 def test_dropout_on_the_shortcut_zeroes_in_training_alone(shortcut):
     layer, x = shortcut('dropout', shortcut_dropout=0.75), jnp.ones((4, 16, 16, 1), jnp.float32)
     np.testing.assert_array_equal(layer.apply({}, x, train=False), x)
-    dropped = layer.apply({}, x, train=True, rngs={'dropout': jax.random.key(0)})
+    dropped = layer.apply({}, x, jax.random.key(0), train=True)
     assert set(np.unique(dropped)) == {0, 4}
     assert abs(dropped.mean() - 1) < 4.5 * np.sqrt(3 / x.size)  # of each, variance p (1 - p) / (1 - p)^2
 

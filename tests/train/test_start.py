@@ -84,16 +84,28 @@ def test_what_leads_to_frozen_parts_alone_is_never_computed():
 @pytest.mark.parametrize(
     ('settings', 'said'),
     [
-        ({'widths': (4, 8, 12)}, 'is of another network: head/dense/kernel is [16, 10] there, [12, 10] here'),
-        ({'stage_blocks': (1, 1, 2)}, 'is of another network: stage3/body/bn1/bias is absent there'),
+        ({'network': {'widths': (4, 8, 12)}}, 'trained with network.widths [4, 8, 16], here it is [4, 8, 12]'),
+        ({'network': {'norm': 'group', 'norm_groups': 4}}, "trained with network.norm 'batch', here it is 'group'"),
+        ({'network': {'share': 'all'}}, "trained with network.share 'none', here it is 'all'"),
+        ({'network': {'subsample': 'average'}}, "with network.subsample 'stride', here it is 'average'"),
+        ({'data': {'normalize': 'pixel_mean'}}, "trained with data.normalize 'channel', here it is 'pixel_mean'"),
+        ({'data': {'dataset': 'cifar10'}}, 'stem/conv1/kernel is [3, 3, 1, 4] there, [3, 3, 3, 4] here; the images'),
     ],
+    ids=str,
 )
-def test_a_run_of_another_network_is_refused_with_the_first_parameter_that_differs(source, settings, said):
-    config = made(start_from=str(source), new_head=False)
-    config.network.update(settings)
+def test_a_run_whose_variables_mean_something_else_is_refused_with_the_first_difference(source, settings, said):
+    config = made(start_from=str(source))
+    for section, changes in settings.items():
+        config[section].update(changes)
     with pytest.raises(UserError) as error:
         start(config)
     assert said in str(error.value) and '\n' not in str(error.value)
+
+
+def test_what_drops_in_training_alone_may_differ(source):
+    config = made(start_from=str(source))
+    config.network.update(dropout=0.1, norm_examples=32)
+    assert int(start(config).step) == 0
 
 
 def test_a_run_that_is_not_there_is_refused_in_one_line(tmp_path):
@@ -120,6 +132,6 @@ def test_a_fine_tuned_run_resumes_without_the_one_it_started_from(source, tmp_pa
 def test_a_run_that_could_not_start_leaves_the_directory_free(source, tmp_path):
     config = made(start_from=str(source))
     config.network.widths = (4, 8, 12)
-    with pytest.raises(UserError, match='is of another network'):
+    with pytest.raises(UserError, match=r'trained with network\.widths'):
         train(config, tmp_path, lambda record: None)
     assert not (tmp_path / 'config.json').exists()

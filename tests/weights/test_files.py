@@ -107,6 +107,24 @@ def test_torch_tensors_that_are_no_floats_have_no_values(tmp_path, torch):
     assert read == {'count': ('int64', (), None), 'sparse': ('sparse_coo float32', (2, 2), None)}
 
 
+@pytest.mark.torch
+def test_a_tensor_without_numbers_is_named(tmp_path, torch):
+    torch.save({'x': torch.zeros(2), 'y': torch.zeros(2, device='meta')}, tmp_path / 'x.pth')
+    with pytest.raises(UserError, match="has no numbers for 'y', which is on the device meta") as caught:
+        files.read(tmp_path / 'x.pth')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
+def test_a_sign_that_torch_only_noted_is_applied(tmp_path, torch, dtype):
+    complex_dtype = {'float32': torch.complex64, 'float64': torch.complex128}[dtype]
+    negative = torch.tensor([1 + 2j, 3 - 4j], dtype=complex_dtype).conj().imag
+    assert negative.is_neg()
+    torch.save({'x': negative}, tmp_path / 'x.pth')
+    np.testing.assert_array_equal(files.read(tmp_path / 'x.pth').tensors['x'].values, np.array([-2, 4], dtype))
+
+
 class Payload:
     """Unpickled, it makes the directory `marker`."""
 

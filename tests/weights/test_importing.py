@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from resnet_jax import cli, run
+from resnet_jax import cli, run, spec
 from resnet_jax.data import augment
 from resnet_jax.errors import UserError
 from resnet_jax.runtime import directory
@@ -79,6 +79,41 @@ def test_an_imported_run_has_the_files_variables_at_step_0(resnet18, imported):
     assert opened.title == 'resnet18' and opened.config.data.dataset == 'imagenet2012'
     assert_same(jax.device_get(opened.variables), resnet18[1])
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(opened.state.opt_state))
+
+
+def test_an_imported_run_is_another_run_than_one_from_scratch_or_of_another_file(file, imported):
+    config = run.load(imported[0]).config
+    assert config.train.start_from == f'sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}'
+    other = config.copy_and_resolve_references()
+    other.train.start_from = 'sha256:00'
+    scratch = names.settings('resnet18')
+    assert len({spec.identity(each) for each in (config, other, scratch)}) == 3
+
+
+def test_without_labels_it_is_said_that_the_classes_are_numbers(imported, file, tmp_path):
+    assert 'the classes are numbers; --labels FILE' in imported[1].out
+    labels = tmp_path / 'labels.txt'
+    labels.write_text('one\n' * 1000)
+    done = call('import', file, '--architecture', 'resnet18', '--out', tmp_path / 'run', '--labels', labels)
+    assert done.code == 0 and '--labels' not in done.out
+
+
+def test_what_computes_something_else_there_is_said_on_both_ways(architecture, draw, tmp_path):
+    arch = architecture('resnet50_v1')
+    state = exporting.state_dict(draw(arch), arch, names.libraries(arch)['torchvision'])
+    safetensors.numpy.save_file(state, tmp_path / 'v1.safetensors')
+    there = call('import', tmp_path / 'v1.safetensors', '--architecture', 'resnet50_v1', '--out', tmp_path / 'run')
+    back = call('export', tmp_path / 'run', '--out', tmp_path / 'back.safetensors')
+    for done in (there, back):
+        assert done.code == 0 and 'resnet50_v1 strides in the first 1x1 of a block' in done.out, done
+
+
+def test_a_vgg_of_another_map_than_the_libraries_is_refused():
+    config = names.settings('vgg19')
+    config.data.update(dataset='cifar10', crop_fraction=1.0)
+    with pytest.raises(UserError, match=r'vgg19 of images of 32x32 flattens a map of 1 pixels, .* one of 49: '):
+        exporting.check_map('vgg19', spec.architecture(config))
+    exporting.check_map('vgg19', spec.architecture(names.settings('vgg19')))
 
 
 def test_an_imported_run_knows_its_images_its_classes_and_where_it_came_from(file, imported):

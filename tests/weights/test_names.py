@@ -12,10 +12,11 @@ from resnet_jax.weights.names import Tensor
 
 
 def network(name, **changes):
-    settings = configuration.load('configs/default.py').network
-    settings.update(zoo.settings(name))
-    settings.update(changes)
-    return settings
+    """The config of a network on CIFAR-10, with these settings changed."""
+    config = configuration.load('configs/default.py')
+    config.network.update(zoo.settings(name))
+    config.network.update(changes)
+    return config
 
 
 @pytest.mark.parametrize('name', ['resnet18', 'resnet50d', 'seresnet50', 'preact_resnet200', 'nf_resnet50', 'vgg19'])
@@ -79,7 +80,28 @@ def test_a_flattened_map_is_channel_first_in_torch():
 @pytest.mark.parametrize('name', ['resnet18', 'resnet50', 'resnet50_v1', 'nf_resnet50', 'vgg19'])
 def test_a_run_is_known_by_what_it_computes(name):
     assert names.reference(network(name)) == name
-    assert names.reference(network(name, norm_momentum=0.99, head_dropout=0.1)) == name
+    assert names.reference(network(name, norm_momentum=0.99, head_dropout=0.1, norm_examples=32)) == name
+
+
+@pytest.mark.parametrize('changes', [
+    {'dropout': 0.3}, {'gate_bias': -3.0}, {'shortcut_dropout': 0.1}, {'norm_groups': 8}, {'nf_alpha': 0.5},
+    {'dense': 'between'}, {'dense_join': 'concatenate'}, {'stem_strides': (1,) * 7}, {'zero_channels': 'behind'},
+], ids=lambda changes: next(iter(changes)))  # fmt: skip
+def test_settings_without_effect_in_evaluation_do_not_matter(changes):
+    assert names.reference(network('resnet18', **changes)) == 'resnet18'
+
+
+def test_every_reference_computes_something_of_its_own():
+    assert [names.reference(names.settings(name)) for name in ('resnet50', 'resnet50_v1', 'resnet50c', 'resnet50d')] == [
+        'resnet50', 'resnet50_v1', 'resnet50c', 'resnet50d',
+    ]  # fmt: skip
+
+
+def test_what_a_library_computes_otherwise_under_the_same_names_is_said():
+    assert [name for name in names.REFERENCES if names.difference(name)] == [
+        'resnet50_v1', 'resnet101_v1', 'resnet152_v1',
+    ]  # fmt: skip
+    assert 'resnet50_v1 strides in the first 1x1 of a block' in names.difference('resnet50_v1')
 
 
 def test_how_the_branches_began_does_not_matter():
@@ -88,7 +110,8 @@ def test_how_the_branches_began_does_not_matter():
 
 @pytest.mark.parametrize(('name', 'changes'), [
     ('plain18', {}), ('resnet20', {}), ('resnet50', {'norm_epsilon': 1e-3}), ('resnet50', {'survival': 0.8}),
-    ('resnet50', {'gain': 'skipinit'}), ('vgg19_small', {}),
+    ('resnet50', {'gain': 'skipinit'}), ('vgg19_small', {}), ('resnet18', {'share': 'kernels'}),
+    ('resnet18', {'conv': 'standardized'}), ('nf_resnet50', {'nf_alpha': 0.5}), ('resnet18', {'pool': 'max'}),
 ])  # fmt: skip
 def test_what_computes_something_else_has_no_counterpart(name, changes):
     with pytest.raises(UserError, match='neither torchvision nor timm has a network like this'):
