@@ -40,7 +40,7 @@ class Norm(nn.Module):
 
 
 class ResNet(nn.Module):
-    """`train_step` takes it in place of ours; max pooling has XLA's own gradient."""
+    """`train_step` takes it in place of ours. Only max pooling, with its gradient, is ours here too."""
 
     arch: Architecture
     frozen: tuple[str, ...] = ()

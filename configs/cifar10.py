@@ -1,4 +1,4 @@
-"""CIFAR-10 by the papers' recipes. The argument names the recipe; without one it is resnet20.
+"""CIFAR-10 by the recipe of He et al. 2015. The argument names the network; without one it is resnet20.
 
     ./launch.sh train --config configs/cifar10.py:resnet20 --run runs/resnet20
 
@@ -9,6 +9,8 @@
 | plain20 …          | the same without shortcuts                    | rises with depth                         |
 | preact_resnet110 … | He et al. 2016, arXiv 1603.05027, table 2     | 110: 6.37 (median of 5)                  |
 | veit2016           | Veit et al. 2016, arXiv 1605.06431, section 4 | 6.03                                     |
+
+Any other network of `resnet-jax describe` is trained by the same recipe, which is not its own paper's.
 
 64,000 steps of 128. On two CPU cores resnet20 takes about seven hours, resnet110 more than a day; an accelerator
 does them in minutes.

@@ -17,7 +17,8 @@ def get_config() -> ConfigDict:
     network.stem_width = 16  # filters
     network.stem_strides = (2, 2, 1, 1, 1, 1, 1)  # of the deep stem's convolutions
     network.block = 'basic'  # basic, bottleneck, downsampling, half_resolution, linear_projection, inception,
-    #                          inception_resnet (A, B, C by stage), inception_resnet_a, …_b, …_c
+    #                          inception_resnet (A, B, C by stage), inception_resnet_a, …_b, …_c; the identity-mapping
+    #                          block is basic with placement full_preactivation and shortcut identity
     network.stage_blocks = (3, 3, 3)  # blocks of each stage
     network.widths = (16, 32, 64)  # filters that each stage's blocks give
     network.mid_ratios = (1.0,)  # widths of a branch's convolutions but the last, as shares of what the block gives

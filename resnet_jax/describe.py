@@ -56,7 +56,6 @@ def _table(first: str, **columns: Callable) -> Table:
 
 def _layer_row(layer: Layer, blocks: int) -> tuple[str, ...]:
     signal = layer.signal
-    assert signal is not None
     name = layer.name
     if '/block2/' in name and blocks > 2:
         name = name.replace('/block2/', f'/block2…{blocks}/')
@@ -84,7 +83,7 @@ def _shares(rows: list[Layer], arch: Architecture) -> str:
 
 def _field(rows: list[Layer]) -> int:
     """The receptive field, in input pixels, of the last convolution's outputs."""
-    return max(layer.signal.field for layer in rows if layer.signal is not None)
+    return max(layer.signal.field for layer in rows)
 
 
 def _total(rows: Iterable[Layer], what: str) -> int:

@@ -114,6 +114,7 @@ class Reference:
         if strides == 2 and arch.subsample == 'average':
             x, strides = mean_pool(x), 1
         if projects:
+            x = x + self.scalar('bias_proj') if arch.gain == 'fixup' else x
             x = self.conv(x, 'conv_proj', strides)
             x = x if arch.shortcut == 'conv' or self.full else self.norm(x, 'bn_proj')
         else:

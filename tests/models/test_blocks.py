@@ -86,7 +86,7 @@ SETTINGS = {
         **LONG, **ORIGINAL, **NO_NORM, 'shortcut': 'B', 'conv': 'scaled_standardized', 'share': 'kernels',
     },
     'fixup': {**LONG, **FIXUP, 'shortcut': 'B'},
-    'fixup bottleneck': {**FIXUP, **BOTTLENECK, 'shortcut': 'A', 'stem': 'three', 'image_shape': (13, 12, 2)},
+    'fixup bottleneck': {**FIXUP, **BOTTLENECK, 'shortcut': 'A', 'stem': 'imagenet', 'image_shape': (13, 12, 2)},
     'nf': {**NF, 'stage_blocks': (2, 3), 'nf_alpha': 0.7},
 }  # fmt: skip
 

@@ -3,6 +3,9 @@
 import contextlib
 import io
 import json
+import os
+import shutil
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +17,11 @@ from array_record.python.array_record_module import ArrayRecordWriter
 import resnet_jax
 from resnet_jax import cli
 from resnet_jax.data.decode import encode_png
+from resnet_jax.errors import Stopped, UserError
 from resnet_jax.report import findings
+from resnet_jax.runtime import directory
+from resnet_jax.train import loop
+from resnet_jax.weights import names
 
 IMAGES = 6
 
@@ -92,6 +99,29 @@ def test_it_predicts_an_image_file_as_it_evaluates_the_same_one(run_dir, probabi
     row = probabilities[1]['probabilities'][2]
     best = np.argsort(-row)[:2]
     assert done.out == f'{tmp_path}/x.png: ' + ', '.join(f'{label} {100 * row[label]:.2f} %' for label in best)
+
+
+def test_training_goes_on_from_it_and_not_from_a_run_of_its_name(run_dir, imagenet, tmp_path, monkeypatch):
+    path = tmp_path / 'tfds' / 'imagenet2012' / '5.1.0'
+    shutil.copytree(imagenet / 'imagenet2012' / '5.1.0', path)
+    test = path / 'imagenet2012-validation.array_record-00000-of-00001'
+    shutil.copy(test, path / test.name.replace('validation', 'train'))
+    info = path / 'dataset_info.json'
+    info.write_text(info.read_text().replace('1281167', str(IMAGES)))
+    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'tfds'))
+    shutil.copytree(run_dir, tmp_path / 'run')
+    config, told = directory.read_config(tmp_path / 'run'), []
+
+    def watch(record):
+        told.append(record.get('text'))
+        if record['kind'] == 'note':
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match='at step 0, saved'):
+        loop.train(config, tmp_path / 'run', watch)
+    assert 'resumed exactly at step 0' in told
+    with pytest.raises(UserError, match=r'its train\.new_head is False'):
+        directory.check(tmp_path / 'run', names.settings('resnet18'))
 
 
 def test_its_blocks_are_deleted_one_by_one(run_dir, imagenet, monkeypatch):
