@@ -1,5 +1,6 @@
 """Figures of lesions, from plain arrays. All errors in percent."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,5 +64,5 @@ def networks(
             axes.hlines(np.median(values), place - 0.35, place + 0.35, color=style.INK, linewidth=2)
             axes.plot(place, base, 'x', color=style.INK, markersize=8, markeredgewidth=1.5)
         axes.set(ylabel='test error (%)', ylim=(0, 100), xticks=range(len(names)))
-        axes.set_xticklabels(names)
+        axes.set_xticklabels([re.sub('[-_]', '\n', name) for name in names])  # side by side they would overlap
     return figure
