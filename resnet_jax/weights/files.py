@@ -110,7 +110,7 @@ def _torch(path: Path):
     """The module torch, of a version that reads foreign files safely."""
     install = "install the extra `torch`: pip install -e '.[torch]' in the checkout; a .safetensors file needs none"
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(f'{path} is read by PyTorch, which is not installed; {install}') from None
     if tuple(map(int, torch.__version__.split('.')[:2])) < OLDEST_TORCH:

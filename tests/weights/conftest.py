@@ -31,7 +31,7 @@ def torchvision():
 def reference(torchvision):
     """`reference(name, library)`: the library's own network for one of our names."""
     timm = pytest.importorskip('timm')
-    from timm.models.resnetv2 import ResNetV2
+    from timm.models.resnetv2 import ResNetV2  # pyright: ignore[reportMissingImports]
 
     def make(name, library):
         name = name.removesuffix('_v1')  # nothing that bears a name differs

@@ -59,7 +59,7 @@ def ours(arch, variables, x, *, train):
 
 def theirs(network, x, *, train):
     """The same of a torch network: logits, stages, state dict."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     kept = []
     stages = [name for name, _ in network.named_children() if name.startswith('layer')] or VGG_STAGES
@@ -114,7 +114,7 @@ def test_vgg19_flattens_in_our_order_what_was_learned_in_theirs(pair, library):
 
 
 def test_every_gradient_of_resnet18_is_that_of_torchvision(pair):
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     x, labels = images('float64'), np.arange(3, dtype=np.int32)
     with jax.enable_x64(True):
