@@ -91,6 +91,6 @@ def get_config() -> ConfigDict:
     run.save_every = 2_000  # steps between checkpoints; the last step is always saved
     run.keep = 2  # newest checkpoints kept
     run.snapshots = (0,)  # steps kept for good
-    run.scan_from = 8  # bodies of so many blocks train as one compiled loop, shorter ones block by block: faster steps
+    run.scan_from = 5  # bodies of so many blocks train as one compiled loop, shorter ones block by block: faster steps
     run.tensorboard = True  # event files beside metrics.jsonl
     return config

@@ -100,7 +100,7 @@ def test_resnet20_is_the_recipe_of_he_et_al_2015():
         },
         'run': {
             'steps': 64_000, 'log_every': 100, 'eval_every': 2_000, 'eval_batch': 500, 'save_every': 2_000, 'keep': 2,
-            'snapshots': [0], 'scan_from': 8, 'tensorboard': True,
+            'snapshots': [0], 'scan_from': 5, 'tensorboard': True,
         },
     }  # fmt: skip
 
