@@ -1,5 +1,6 @@
 """The same networks as they are commonly written in Flax: `nn.Conv`, `nn.BatchNorm`, one block after the other."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,29 +15,17 @@ from resnet_jax.models.blocks import Position, block
 from resnet_jax.models.layers import Layers, Sequence
 
 
-class Conv(nn.Module):
-    features: int
-    kernel_size: tuple[int, int]
-    strides: int
-    groups: int
-    bias: float | None
-    init_scale: float
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        padding = [(size // 2, size // 2) for size in self.kernel_size]
-        return nn.Conv(
-            self.features, self.kernel_size, self.strides, padding, feature_group_count=self.groups,
-            use_bias=self.bias is not None,
-        )(x)  # fmt: skip
+def conv(
+    features: int, size: tuple[int, int], strides: int, groups: int, bias: float | None, init: float, *, name: str
+) -> nn.Conv:
+    padding = [(side // 2, side // 2) for side in size]
+    return nn.Conv(
+        features, size, strides, padding, feature_group_count=groups, use_bias=bias is not None, name=name
+    )  # fmt: skip
 
 
-class Norm(nn.Module):
-    start: float
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+def norm(*, start: float, name: str) -> Callable:
+    return lambda x, *, train: nn.BatchNorm(use_running_average=not train, momentum=0.9, name=name)(x)
 
 
 class ResNet(nn.Module):
@@ -47,7 +36,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, gates: None = None, *, train: bool) -> Array:
-        layers: Any = Layers(Conv, Norm)
+        layers: Any = Layers(conv, norm)
         x = Sequence(stems.stem(self.arch), layers, name='stem')(x, train=train)
         for stage, blocks in enumerate(self.arch.stage_blocks):
             for index in range(blocks):

@@ -1,6 +1,7 @@
-"""All single deletions of a network, three ways: by suffixes, by whole compiled networks, by compiling each anew.
+"""Sweeps of a network: all single deletions and all pairs, by suffixes, by whole compiled networks, by compiling anew.
 
-./launch.sh bench lesion [NAME:PIXELS]
+./launch.sh bench lesion [NAME:PIXELS]           # single deletions
+./launch.sh bench lesion pairs [NAME:PIXELS]     # all pairs: minutes, so better of fewer pixels
 """
 
 import sys
@@ -14,52 +15,62 @@ from benchmarks import timing
 from configs import default
 from resnet_jax import spec
 from resnet_jax.analysis import lesion
+from resnet_jax.analysis.sweep import lesioned_logits, sweep
 from resnet_jax.models import zoo
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.suffix import block_inputs
 
 BATCH = 32
+SWEEPS = {'single': lesion.single_deletions, 'pairs': lesion.pair_deletions}
+WHOLE = 100  # of so many lesions and more, whole networks are timed on an even sample, and scaled
 
 
-def main(name: str, pixels: int) -> None:
+def main(kind: str, name: str, pixels: int) -> None:
     config = default.get_config()
     config.network.update(zoo.settings(name))
     network = ResNet(spec.architecture(config))
     variables = network.init_variables(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (BATCH, pixels, pixels, 3))
     labels = jnp.zeros(BATCH, jnp.int32)
-    lesions = lesion.single_deletions(network.arch)
+    lesions = SWEEPS[kind](network.arch)
+    sample = lesions[:: -(-len(lesions) // WHOLE)]
     whole = jax.jit(lambda variables, images, gates: network.apply(variables, images, gates, train=False))
 
     def by_suffixes():
-        return lesion.sweep(network, variables, [(images, labels)], lesions)[1]
+        return sweep(network, variables, [(images, labels)], lesions)[1]
 
     def by_whole_networks():
-        gates = [lesion.delete(network.intact_gates(), each) for each in lesions]
+        gates = [lesion.delete(network.intact_gates(), each) for each in sample]
         return np.stack([np.argmax(whole(variables, images, each), -1) == labels for each in gates])
 
     _check(network, variables, images, lesions, whole)
     times = timing.interleaved({'suffixes': by_suffixes, 'whole': by_whole_networks}, repeats=3)
+    times['whole'] *= len(lesions) / len(sample)
     anew = _compiling_anew(network, variables, images, lesions[0]) * len(lesions)
+    scaled = f'whole ({len(sample)} timed)' if len(sample) < len(lesions) else 'whole'
     rows = [
-        (what, timing.milliseconds(value), f'{value / times["suffixes"]:.2f}x')
+        ({'whole': scaled}.get(what, what), timing.milliseconds(value), f'{value / times["suffixes"]:.2f}x')
         for what, value in (*times.items(), ('compiled anew each (one timed)', anew))
     ]
     timing.show(
-        f'{len(lesions)} single deletions, {name}, {pixels} px, {BATCH} images', ('way', 'time', 'to suffixes'), rows
+        f'{len(lesions)} deletions ({kind}), {name}, {pixels} px, {BATCH} images', ('way', 'time', 'to suffixes'), rows
     )
 
 
 def _check(network, variables, images, lesions, whole) -> None:
-    """The logits of both ways are equal, within float32 reordering, for a lesion of each stage."""
-    _, inputs = block_inputs(network, variables, images)
-    for start in (1, network.arch.entry_blocks[1], network.arch.blocks - 1):
-        gates = lesion.delete(network.intact_gates(), lesions[start])
-        stage = int(np.searchsorted(network.arch.entry_blocks, start, side='right')) - 1
-        ours = lesion.lesioned_logits(
-            network, variables, inputs[stage], jnp.int32(start), gates,
-            stage=stage, at_entry=start in network.arch.entry_blocks,
-        )  # fmt: skip
+    """The logits of both ways are equal, within float32 reordering: entered at the last deleted block, from a network
+    that lacks the others, for one lesion of each stage."""
+    arch, intact = network.arch, network.intact_gates()
+    for last in (1, arch.entry_blocks[1], arch.blocks - 1):
+        deleted = next(each for each in lesions if np.flatnonzero(each)[-1] == last)
+        others = deleted.copy()
+        others[last] = False
+        _, inputs = block_inputs(network, variables, images, lesion.delete(intact, others))
+        stage = int(np.searchsorted(arch.entry_blocks, last, side='right')) - 1
+        gates = lesion.delete(intact, deleted)
+        ours = lesioned_logits(
+            network, variables, inputs[stage], jnp.int32(last), gates, stage=stage, at_entry=last in arch.entry_blocks
+        )
         np.testing.assert_allclose(ours, whole(variables, images, gates), rtol=1e-3, atol=1e-3)
 
 
@@ -72,5 +83,6 @@ def _compiling_anew(network, variables, images, deleted) -> float:
 
 
 if __name__ == '__main__':
-    name, pixels = (sys.argv[1:] or ['preact_resnet110:32'])[0].split(':')
-    main(name, int(pixels))
+    kind, *given = sys.argv[1:] if sys.argv[1:2] == ['pairs'] else ['single', *sys.argv[1:]]
+    name, pixels = (given or [{'single': 'preact_resnet110:32', 'pairs': 'preact_resnet110:16'}[kind]])[0].split(':')
+    main(kind, name, int(pixels))

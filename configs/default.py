@@ -58,6 +58,8 @@ def get_config() -> ConfigDict:
     data.dataset = 'cifar10'  # digits, cifar10, cifar100, imagenet2012
     data.data_dir = ''  # TFDS directory; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
     data.selection = 0  # training examples held out; whatever is chosen is chosen on these
+    data.classes = 0  # the first so many alone, in every split; the head keeps an output for each of all; 0: all
+    data.examples = 0  # the first so many training examples alone, of those that are left; 0: all
     data.normalize = 'pixel_mean'  # pixel_mean: subtract each pixel's mean; channel: mean and deviation a channel;
     #                               imagenet: those of ImageNet's channels, as imported weights expect them
     data.crop_fraction = 1.0  # of images of any size: the share of the shorter side that the crop at the centre takes
@@ -72,6 +74,7 @@ def get_config() -> ConfigDict:
     train.decay_norm_and_bias = True  # the papers decay every parameter
     train.start_from = ''  # directory of a run whose newest checkpoint gives the variables at step 0 (fine-tuning)
     train.new_head = True  # of start_from: a fresh last dense layer; False: that run's, whose classes must agree
+    train.active_blocks = 0  # blocks, drawn anew for each batch, that it passes through, the others deleted; 0: all
     train.frozen = ()  # parts that stay as they started, BN's statistics too: stem, stage1, …
     train.schedule = schedule = ConfigDict()
     schedule.name = 'steps'  # steps: times `factor` at each boundary; cosine: to 0 at `steps`

@@ -1,6 +1,6 @@
 """Pre-activation ResNet-110 on scikit-learn's handwritten digits (8x8 px): the main job, no download.
 
-    ./launch.sh train --config configs/digits.py --run runs/digits --then lesion
+    ./launch.sh train --config configs/digits.py --run runs/digits --then lesion:beyond=False
 
 Recipe: pad-1 crops, SGD with Nesterov momentum, cosine to 0 after a linear warm-up, 30 epochs of 11 steps.
 Argument: a network's name, `configs/digits.py:plain20`. Costs about a minute on two CPU cores.

@@ -1,80 +1,123 @@
 """The claims of the lesion experiment: what the paper says of deletions, and the statistic that is held against it."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from scipy import stats
 
-from experiments._lesion_measure import Measurement, Singles, error, nearest
+from experiments._lesion_measure import error, increase, inner, interaction, names, networks, stage_of
+from resnet_jax.experiment import Measured
+from resnet_jax.models.architecture import Architecture
 from resnet_jax.report.claims import Claim, Interval
+from resnet_jax.report.intervals import bootstrap
 
 PAPER = 'Veit et al. 2016, arXiv 1605.06431'
+OURS = 'this project'
 ABOVE_ZERO = Interval(float(np.nextafter(0, 1)), np.inf)
+LITTLE = Interval(-np.inf, 0.1)
+RECALIBRATED = 10  # how many blocks are deleted where fresh statistics are judged, or the most below that there are
 
 
-def claims(measured: Measurement) -> list[Claim]:
+def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
     """The claims on deletions that these networks and this dataset can decide."""
-    made = _depth_claims(measured) + _shortcut_claims(measured)
-    return made if measured.network.plain else _single_claims(measured) + _many_claims(measured) + made
+    run, made = measured[0], []
+    if not run.arch.plain:
+        made += _single_claims(run, config) + _many_claims(run, config)
+    made += _depth_claims(measured, config) + _shortcut_claims(measured, config)
+    if config.beyond and not run.arch.plain:
+        made += _twice_claims(run, config) + _fresh_claims(run, config)
+        made += _pair_claims(run, config) + _shapley_claims(run, config)
+    return made
 
 
-def _single_claims(measured: Measurement) -> list[Claim]:
+def on_the_papers_data(run: Measured) -> bool:
+    return (run.data, run.title) == ('cifar10', 'preact_resnet110')
+
+
+def shallow_to_deep(measured: Sequence[Measured]) -> list[Measured]:
+    """The networks of the main one's kind, by depth; none where there is one depth alone, or it is plain."""
+
+    def kind(run: Measured) -> Architecture:
+        return dataclasses.replace(run.arch, stage_blocks=())
+
+    alike = [run for run in networks(measured) if kind(run) == kind(measured[0])]
+    alike = sorted(alike, key=lambda run: run.depth)
+    return alike if len(alike) > 1 and not measured[0].arch.plain else []
+
+
+def nearest(run: Measured, among: Sequence[Measured]) -> Measured | None:
+    """Which of these is nearest to a network in depth, then in its kind of block; None of none."""
+
+    def distance(other: Measured) -> tuple:
+        kinds = [(each.arch.block, each.arch.placement) for each in (run, other)]
+        return abs(other.depth - run.depth), kinds[0] != kinds[1]
+
+    return min(among, key=distance, default=None)
+
+
+def _single_claims(run: Measured, config: ConfigDict) -> list[Claim]:
     """Of one block deleted."""
-    network = measured.network
-    chance = 100 * (1 - 1 / network.arch.classes)
-    inner, entry = partial(network.increase, network.inner), partial(network.increase, network.entry)
-    claim = partial(_claim, measured, section='4.1', figure='single_deletions')
+    which, entry = inner(run), run['is_entry']
+    claim = partial(_over_examples, run, config, section='4.1', figure='single_deletions')
     made = [
         claim(
-            lambda examples: inner(examples) / (chance - float(error(network.intact[examples]))),
+            lambda chosen: increase(run, which, chosen) / _to_lose(run, chosen),
             statement='Deleting any one block but an entry block costs little of what there is to lose',
             quantity='median increase of the error, as a share of the way to chance',
-            expected='0.005 (0.4 of 84 points)', accept=Interval(-np.inf, 0.1), form='shape',
-        ),
-        claim(
-            lambda examples: entry(examples) - inner(examples),
-            statement='Deleting a block that enters a stage costs more than deleting any other',
-            quantity='median error over entry blocks minus that over the others, percentage points',
-            expected='42, 12 and 12 % against 6.4 %', accept=ABOVE_ZERO, form='shape',
-        ),
+            expected='0.005 (0.4 of 84 points)', accept=LITTLE, form='shape',
+        )
     ]  # fmt: skip
-    if measured.on_the_papers_data:
+    if entry.any():
+        made.append(
+            claim(
+                lambda chosen: increase(run, entry, chosen) - increase(run, which, chosen),
+                statement='Deleting a block that enters a stage costs more than deleting any other',
+                quantity='median error over entry blocks minus that over the others, percentage points',
+                expected='42, 12 and 12 % against 6.4 %', accept=ABOVE_ZERO, form='shape',
+            )
+        )  # fmt: skip
+    if on_the_papers_data(run):
         claim = partial(claim, quantity='median increase of the error, percentage points', form='number')
         made += [
             claim(
-                inner, statement='Deleting any one block but an entry block hardly changes the error',
-                expected='+0.4', accept=Interval(-np.inf, 1.0),
+                partial(increase, run, which), accept=Interval(-np.inf, 1.0), expected='+0.4',
+                statement='Deleting any one block but an entry block hardly changes the error',
             ),
             claim(
-                entry, statement='Deleting an entry block is felt',
-                expected='+6 to +36', accept=Interval(5.0, np.inf),
+                partial(increase, run, entry), accept=Interval(5.0, np.inf), expected='+6 to +36',
+                statement='Deleting an entry block is felt',
             ),
         ]  # fmt: skip
     return made
 
 
-def _many_claims(measured: Measurement) -> list[Claim]:
+def _many_claims(run: Measured, config: ConfigDict) -> list[Claim]:
     """Of several blocks deleted together."""
-    claim = partial(_claim, measured, section='4.2', figure='many_deletions', draws=measured.without_entry.shape[1])
+    counts, errors = run['count'], run['error_without_entry']
+    claim = partial(_over_draws, run, config, section='4.2')
 
     def growth(chosen: np.ndarray) -> float:
-        medians = np.median(measured.without_entry[:, chosen], axis=1)
+        medians = np.median(errors[:, chosen], axis=1)
         # A constant has no ranks: it does not grow.
-        return stats.spearmanr(measured.counts, medians).statistic if np.ptp(medians) else 0.0
+        return stats.spearmanr(counts, medians).statistic if np.ptp(medians) else 0.0
 
     def median(count: int, chosen: np.ndarray) -> float:
-        return float(np.median(measured.without_entry[measured.counts == count][0][chosen]))
+        return float(np.median(errors[counts == count][0][chosen]))
 
-    made = [
-        claim(
-            growth, statement='The error grows smoothly with the number of deleted blocks',
-            quantity='rank correlation of the median error with k', expected='1 (6.5 % at k=1 to 58 % at k=20)',
-            accept=Interval(0.9, 1.0), form='shape',
-        )
-    ]  # fmt: skip
-    if measured.on_the_papers_data:
+    made = []
+    if len(counts) > 1:
+        made.append(
+            claim(
+                growth, statement='The error grows smoothly with the number of deleted blocks',
+                quantity='rank correlation of the median error with k', expected='1 (6.5 % at k=1 to 58 % at k=20)',
+                accept=Interval(0.9, 1.0), form='shape',
+            )
+        )  # fmt: skip
+    if on_the_papers_data(run):
         made += [
             claim(
                 partial(median, count), statement=f'Deleting {count} blocks at random gives the error of the paper',
@@ -85,102 +128,186 @@ def _many_claims(measured: Measurement) -> list[Claim]:
     return made
 
 
-def _depth_claims(measured: Measurement) -> list[Claim]:
+def _depth_claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
     """Of networks that differ in depth."""
-    if measured.shallow_and_deep is None:
+    alike = shallow_to_deep(measured)
+    if not alike:
         return []
-    shallow, deep = measured.shallow_and_deep
+
+    def least_step(chosen: np.ndarray) -> float:
+        costs = [increase(run, inner(run), chosen) for run in alike]
+        return float(-np.diff(costs).max())
+
+    said = names(networks(measured))
+    by_depth = ', '.join(said[networks(measured).index(run)] for run in alike)
     made = [
-        _costs_more(
-            measured, shallow, deep, expected='23 against 0.4 (20 and 110 layers)',
-            statement=f'Resilience grows with depth: a deletion costs {shallow.name} more than {deep.name}',
+        _over_examples(
+            alike[-1], config, least_step, section='4.1', figure='networks', accept=ABOVE_ZERO, form='shape',
+            statement=f'Resilience grows with depth: a deletion costs less in each deeper network ({by_depth})',
+            quantity='least difference of the median increases of the error from one depth to the next, points',
+            expected='23 against 0.4 points (20 and 110 layers)',
         )
     ]  # fmt: skip
-    if measured.data == 'cifar10' and shallow.name == 'preact_resnet20':
+    if alike[0].data == 'cifar10' and alike[0].title == 'preact_resnet20':
         made.append(
             _error_without_one(
-                measured, shallow, expected='31 %', accept=Interval(15.0, np.inf),
+                alike[0], config, expected='31 %', accept=Interval(15.0, np.inf),
                 statement='A shallow residual network is hurt by losing one block (preact_resnet20)',
             )
         )  # fmt: skip
     return made
 
 
-def _shortcut_claims(measured: Measurement) -> list[Claim]:
-    """Of a network without shortcuts."""
-    plain = measured.nearest_plain
-    if plain is None:
+def _shortcut_claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
+    """Of networks without shortcuts, each against the residual one that is nearest to it."""
+    every, made = networks(measured), []
+    said = dict(zip((run.arch for run in every), names(every), strict=True))
+    for plain in (run for run in every if run.arch.plain):
+        residual = nearest(plain, [run for run in every if not run.arch.plain])
+        if residual is not None:
+            made.append(_costs_more(plain, residual, [said[run.arch] for run in (plain, residual)], config))
+        if plain.data == 'cifar10':
+            made.append(
+                _error_without_one(
+                    plain, config, expected='88 to 98 % (VGG)', accept=Interval(80.0, 100.0),
+                    statement=f'A plain network ({said[plain.arch]}) does not survive losing one layer',
+                )
+            )  # fmt: skip
+    return made
+
+
+def _costs_more(plain: Measured, residual: Measured, said: Sequence[str], config: ConfigDict) -> Claim:
+    return _over_examples(
+        plain, config,
+        lambda chosen: increase(plain, inner(plain), chosen) - increase(residual, inner(residual), chosen),
+        statement=f'Without shortcuts a deletion costs more: {said[0]} against {said[1]}', section='4.1',
+        quantity='difference of the median increases of the error, percentage points',
+        expected='80 to 90 (VGG) against 0.4', accept=ABOVE_ZERO, form='shape', figure='networks',
+    )  # fmt: skip
+
+
+def _error_without_one(run: Measured, config: ConfigDict, **said: Any) -> Claim:
+    """How wrong a network is that has lost one block."""
+    return _over_examples(
+        run, config, lambda chosen: np.median(error(run['single_right'][inner(run)][:, chosen])), section='4.1',
+        quantity='median error after deleting one block, %', form='number', figure='networks', **said,
+    )  # fmt: skip
+
+
+def _twice_claims(run: Measured, config: ConfigDict) -> list[Claim]:
+    """Of a block applied twice."""
+
+    def cost(chosen: np.ndarray) -> float:
+        with_two = np.median(error(run['twice_right'][:, chosen]))
+        return float(with_two - error(run['intact_right'][chosen])) / _to_lose(run, chosen)
+
+    return [
+        _over_examples(
+            run, config, cost, source=OURS, figure='each_block', form='shape', accept=LITTLE,
+            statement='Applying any one block twice costs little of what there is to lose',
+            quantity='median increase of the error, as a share of the way to chance',
+            expected='not in the paper; 0 where blocks refine an estimate',
+        )
+    ]  # fmt: skip
+
+
+def _fresh_claims(run: Measured, config: ConfigDict) -> list[Claim]:
+    """Of BN statistics taken anew: were they broken, or was the function needed?"""
+    counts = run['count']
+    if 'fresh_intact_right' not in run.arrays or not (counts <= RECALIBRATED).any():
         return []
-    made, residual = [], nearest(plain, (each for each in measured.networks if not each.plain))
-    if residual:
+    count = counts[counts <= RECALIBRATED].max()
+    stale, fresh = (run[name][counts == count][0] for name in ('error_without_entry', 'fresh_error_without_entry'))
+    intact, fresh_intact = error(run['intact_right']), error(run['fresh_intact_right'])
+
+    def remains(chosen: np.ndarray) -> float:
+        return float((np.median(fresh[chosen]) - fresh_intact) - (np.median(stale[chosen]) - intact) / 2)
+
+    return [
+        _over_draws(
+            run, config, remains, source=OURS, form='shape', accept=ABOVE_ZERO,
+            statement=f'The function of {count} deleted blocks is missed, not only BN statistics that fit: with '
+            'fresh statistics more than half of the loss remains',
+            quantity='median increase with fresh statistics minus half of that with the stored, percentage points',
+            expected='not in the paper',
+        )
+    ]  # fmt: skip
+
+
+def _pair_claims(run: Measured, config: ConfigDict) -> list[Claim]:
+    """Of two blocks, beyond what each costs alone."""
+    found, numbers = interaction(run), run['pair'] - 1
+    kept = ~np.isin(numbers, run.arch.entry_blocks).any(axis=1)
+    alike = stage_of(run.arch)[numbers[:, 0]] == stage_of(run.arch)[numbers[:, 1]]
+    claim = partial(_over_examples, run, config, count=found.shape[1], figure='pairs', form='shape',
+                    accept=ABOVE_ZERO)  # fmt: skip
+    made = []
+    if kept.any():
+        each = found[kept].mean(axis=0)
         made.append(
-            _costs_more(
-                measured, plain, residual, expected='80 to 90 (VGG) against 0.4',
-                statement=f'Without shortcuts a deletion costs more: {plain.name} against {residual.name}',
+            claim(
+                lambda chosen: each[chosen].mean(), section='4.2',
+                statement='Two blocks cost more together than each alone, summed: they stand in for one another',
+                quantity='mean over pairs of err(i, j) - err(i) - err(j) + err(), percentage points',
+                expected='above 0 (ten blocks +13 points, one +0.4)',
             )
         )  # fmt: skip
-    if measured.data == 'cifar10':
+    if (kept & alike).any() and (kept & ~alike).any():
+        apart = found[kept & alike].mean(axis=0) - found[kept & ~alike].mean(axis=0)
         made.append(
-            _error_without_one(
-                measured, plain, expected='88 to 98 % (VGG)', accept=Interval(80.0, 100.0),
-                statement=f'A plain network ({plain.name}) does not survive losing one layer',
+            claim(
+                lambda chosen: apart[chosen].mean(), source='Greff et al. 2017, arXiv 1612.07771',
+                statement='Blocks of one stage stand in for one another more than blocks of two stages',
+                quantity='mean interaction within stages minus that between stages, percentage points',
+                expected='above 0 where the blocks of a stage refine one estimate',
             )
         )  # fmt: skip
     return made
 
 
-def _costs_more(measured: Measurement, one: Singles, other: Singles, **said: Any) -> Claim:
-    """That a deletion costs the one network more than the other."""
+def _shapley_claims(run: Measured, config: ConfigDict) -> list[Claim]:
+    """Of what blocks are worth."""
+    pairs = run['shapley'].reshape(-1, 2, run['shapley'].shape[1]).mean(axis=1)
+    entry, others = pairs[:, run['is_entry']], pairs[:, inner(run)]
+    if not entry.size or len(pairs) < 2:
+        return []
 
-    def difference(examples: np.ndarray) -> float:
-        return one.increase(one.inner, examples) - other.increase(other.inner, examples)
+    def apart(chosen: np.ndarray) -> float:
+        return float(entry[chosen].mean(axis=0).min() - np.median(others[chosen].mean(axis=0)))
 
-    return _network_claim(
-        measured, difference, quantity='difference of the median increases of the error, percentage points',
-        accept=ABOVE_ZERO, form='shape', **said,
-    )  # fmt: skip
-
-
-def _error_without_one(measured: Measurement, network: Singles, **said: Any) -> Claim:
-    """How wrong a network is that has lost one block."""
-    statistic = partial(network.median_error, network.inner)
-    return _network_claim(
-        measured, statistic, quantity='median error after deleting one block, %', form='number', **said
-    )
+    return [
+        _claim(
+            run, config, apart, len(pairs), n=f'{len(pairs)} random orders and their reverses', source=OURS,
+            figure='shapley', form='shape', accept=ABOVE_ZERO,
+            statement='Every block that enters a stage is worth more than most others',
+            quantity='least Shapley value of an entry block minus the median of the others, percentage points',
+            expected='above 0, as the paper finds of single deletions',
+        )
+    ]  # fmt: skip
 
 
-def _network_claim(measured: Measurement, statistic: Callable[[np.ndarray], float], **said: Any) -> Claim:
-    figure = 'networks' if measured.others else 'single_deletions'
-    return _claim(measured, statistic, section='4.1', figure=figure, **said)
+def _to_lose(run: Measured, chosen: np.ndarray) -> float:
+    """From the intact network's error to chance, percentage points."""
+    return 100 * (1 - 1 / run.arch.classes) - float(error(run['intact_right'][chosen]))
+
+
+def _over_examples(
+    run: Measured, config: ConfigDict, statistic: Callable, *, count: int | None = None, **said: Any
+) -> Claim:
+    count = count or len(run['intact_right'])
+    return _claim(run, config, statistic, count, n=f'{count} test images, {len(run["block"])} blocks', **said)
+
+
+def _over_draws(run: Measured, config: ConfigDict, statistic: Callable, **said: Any) -> Claim:
+    draws = run['error_without_entry'].shape[1]
+    return _claim(run, config, statistic, draws, n=f'{draws} draws', figure='many_deletions', **said)
 
 
 def _claim(
-    measured: Measurement,
-    statistic: Callable[[np.ndarray], float],
-    *,
-    section: str,
-    figure: str,
-    draws: int | None = None,
-    **said: Any,
-) -> Claim:
-    """The claim that `said` states, with the statistic of all examples (or draws) as its measured value.
-
-    Args:
-      statistic: takes the numbers of the examples (or draws).
-      draws: how many there are, where it is draws that are sampled again for the interval, by their percentiles.
-    """
-    config, network = measured.config, measured.network
-    everything = np.arange(draws or len(network.intact))
-    resampled = stats.bootstrap(
-        (everything,), statistic, vectorized=False, method='percentile', n_resamples=config.resamples,
-        confidence_level=config.confidence, rng=np.random.default_rng(config.seed),
-    ).confidence_interval  # fmt: skip
-    return Claim(
-        source=f'{PAPER}, section {section}',
-        data=measured.data,
-        figure=f'lesion_{figure}',
-        n=f'{draws} draws' if draws else f'{len(network.intact)} test images, {len(network.blocks)} blocks',
-        measured=float(statistic(everything)),
-        interval=Interval(float(resampled.low), float(resampled.high)),
-        **said,
-    )
+    run: Measured, config: ConfigDict, statistic: Callable[[np.ndarray], float], count: int, *, figure: str,
+    section: str = '', source: str = '', **said: Any,
+) -> Claim:  # fmt: skip
+    """The claim that `said` states; its statistic takes numbers of examples, draws or orders, of which `count` are."""
+    value, interval = bootstrap(statistic, count, config)
+    return Claim(source=source or f'{PAPER}, section {section}', data=run.data, figure=f'lesion_{figure}',
+                 measured=value, interval=interval, **said)  # fmt: skip

@@ -1,93 +1,159 @@
-"""The measurement of the lesion experiment: blocks deleted one by one and many together, on the test split."""
+"""The measurement of the lesion experiment: blocks of a run deleted, recalibrated and applied twice, on its test split.
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+What is derived from it stands here too: errors in percent, on chosen examples, which are paired over lesions and runs.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from resnet_jax.analysis import lesion
-from resnet_jax.errors import UserError
-from resnet_jax.models import counts
+from resnet_jax.analysis import lesion, order, shapley
+from resnet_jax.analysis.recalibration import can_recalibrate, recalibrated_sweep
+from resnet_jax.analysis.sweep import sweep
+from resnet_jax.experiment import Measured, by_network
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.progress import Progress
+from resnet_jax.report.findings import Array
 from resnet_jax.run import Run
 
 
 @dataclass(frozen=True, eq=False)
-class Singles:
-    """One network's single deletions. Errors are in percent; examples are paired over all lesions and networks."""
+class Sets:
+    """Random sets of blocks to delete, each (…, draws, blocks)."""
 
-    name: str
-    arch: Architecture
-    blocks: np.ndarray  # (lesions,): number of the deleted block
-    entry: np.ndarray  # (lesions,): does it enter a stage?
-    intact: np.ndarray  # (examples,): right with all blocks
-    right: np.ndarray  # (lesions, examples): right without that block
-
-    @property
-    def plain(self) -> bool:
-        return self.arch.plain
-
-    @property
-    def depth(self) -> int:
-        return counts.depth(self.arch)
-
-    @property
-    def inner(self) -> np.ndarray:
-        """(lesions,): does the deleted block enter no stage?"""
-        return ~self.entry
-
-    @property
-    def errors(self) -> np.ndarray:
-        """(lesions,): after each deletion, on all examples."""
-        return error(self.right)
-
-    def median_error(self, which: np.ndarray, examples: np.ndarray) -> float:
-        """Median over the lesions `which` (bool) of the error on these examples (numbers)."""
-        return float(np.median(error(self.right[which][:, examples])))
-
-    def increase(self, which: np.ndarray, examples: np.ndarray) -> float:
-        """By how many percentage points `median_error` is above the intact network's error."""
-        return self.median_error(which, examples) - float(error(self.intact[examples]))
+    counts: np.ndarray  # (counts,): how many together
+    without_entry: np.ndarray  # (counts, draws, blocks)
+    with_entry: np.ndarray
+    stage_counts: np.ndarray
+    by_stage: np.ndarray  # (stages, stage_counts, draws, blocks); of no block where a stage has too few
 
 
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """What is measured on a run, and the single deletions of the runs beside it."""
+def measure(run: Run, config: ConfigDict, progress: Progress) -> dict[str, Array]:
+    """All that is deleted of a run; where no block is within a stage, each block alone."""
+    test = list(run.chunks('test'))
+    sets = draw_sets(run.network.arch, config)
+    found = _deleted(run, test, sets, progress)
+    if not config.beyond or not inner_blocks(run.network.arch).any():
+        return found
+    some = run.examples('test', config.examples)
+    found |= _applied_twice(run, test, progress) | _pairs(run, some, progress) | _shapley(run, some, config, progress)
+    if can_recalibrate(run.network.arch):
+        found |= _recalibrated(run, test, sets, config, progress)
+    return found
 
-    data: str
-    config: ConfigDict
-    network: Singles
-    others: tuple[Singles, ...]
-    counts: np.ndarray  # (counts,): blocks deleted together
-    without_entry: np.ndarray  # (counts, draws): errors, entry blocks never deleted
-    with_entry: np.ndarray  # (counts, draws): errors, any block deleted
 
-    @property
-    def networks(self) -> tuple[Singles, ...]:
-        return self.network, *self.others
+def inner_blocks(arch: Architecture) -> np.ndarray:
+    """Which blocks can be deleted and enter no stage."""
+    return lesion.deletable(arch) & ~lesion.is_entry(arch)
 
-    @property
-    def on_the_papers_data(self) -> bool:
-        return (self.data, self.network.name) == ('cifar10', 'preact_resnet110')
 
-    @property
-    def shallow_and_deep(self) -> tuple[Singles, Singles] | None:
-        """The networks of least and greatest depth that are otherwise of this network's kind, where there are two."""
+def draw_sets(arch: Architecture, config: ConfigDict) -> Sets:
+    """As many of each kind and count as `config.draws`; counts that the network has not the blocks for are left out."""
+    rng, inner = np.random.default_rng(config.seed), inner_blocks(arch)
+    counts = [count for count in config.counts if count <= inner.sum()]
+    stages = [inner & (stage_of(arch) == stage) for stage in range(arch.stages)]
+    stage_counts = [count for count in config.stage_counts if count <= max(which.sum() for which in stages)]
 
-        def kind(network: Singles) -> Architecture:
-            return dataclasses.replace(network.arch, stage_blocks=())
+    def draw(which: np.ndarray, of: Sequence[int]) -> np.ndarray:
+        drawn = [
+            lesion.random_deletions(rng, which, count if count <= which.sum() else 0, config.draws) for count in of
+        ]
+        return np.array(drawn, bool).reshape(len(of), config.draws, arch.blocks)
 
-        alike = [each for each in self.networks if kind(each) == kind(self.network)]
-        alike = sorted(alike, key=lambda each: each.depth)
-        return (alike[0], alike[-1]) if len(alike) > 1 and not self.network.plain else None
+    return Sets(
+        np.array(counts, int), draw(inner, counts), draw(lesion.deletable(arch), counts),
+        np.array(stage_counts, int), np.stack([draw(which, stage_counts) for which in stages]),
+    )  # fmt: skip
 
-    @property
-    def nearest_plain(self) -> Singles | None:
-        """The plain network nearest to this one in depth and kind of block, where there is one."""
-        return nearest(self.network, (each for each in self.networks if each.plain))
+
+def stage_of(arch: Architecture) -> np.ndarray:
+    """(blocks,): the stage of each block, from 0."""
+    return np.repeat(np.arange(arch.stages), arch.stage_blocks)
+
+
+def _deleted(run: Run, test: list, sets: Sets, progress: Progress) -> dict[str, Array]:
+    """Every block alone, and the sets."""
+    arch = run.network.arch
+    single = lesion.single_deletions(arch)
+    drawn = [sets.without_entry, sets.with_entry, sets.by_stage]
+    every = np.concatenate([single, *(each.reshape(-1, arch.blocks) for each in drawn)])
+    intact, right = sweep(run.network, run.variables, test, every, progress=progress)
+    ends = np.cumsum([len(single), *(each[..., 0].size for each in drawn)])
+    right, *errors = np.split(right, ends[:-1])
+    without_entry, with_entry, by_stage = (
+        error(found).reshape(each.shape[:-1]) for found, each in zip(errors, drawn, strict=True)
+    )
+    numbers = np.flatnonzero(lesion.deletable(arch))
+    return {
+        'block': Array(numbers + 1, ('lesion',), 'number from 1'),
+        'is_entry': Array(lesion.is_entry(arch)[numbers], ('lesion',), ''),
+        'stage': Array(stage_of(arch)[numbers] + 1, ('lesion',), 'number from 1'),
+        'intact_right': Array(intact, ('example',), ''),
+        'single_right': Array(right, ('lesion', 'example'), ''),
+        'count': Array(sets.counts, ('count',), 'blocks'),
+        'error_without_entry': Array(without_entry, ('count', 'draw'), '%'),
+        'error_with_entry': Array(with_entry, ('count', 'draw'), '%'),
+        'stage_count': Array(sets.stage_counts, ('stage_count',), 'blocks'),
+        'error_by_stage': Array(
+            np.where(sets.by_stage.any(axis=-1), by_stage, np.nan), ('stage', 'stage_count', 'draw'), '%'
+        ),
+    }
+
+
+def _applied_twice(run: Run, test: list, progress: Progress) -> dict[str, Array]:
+    """Each block of a stage's body, one more time behind itself."""
+    arch = run.network.arch
+    numbers = np.flatnonzero(~lesion.is_entry(arch))
+    orders = np.stack([order.repeated(arch, int(number)) for number in numbers])
+    right = order.order_sweep(run.network, run.variables, test, orders, progress=progress)
+    return {
+        'twice_block': Array(numbers + 1, ('twice',), 'number from 1'),
+        'twice_right': Array(right, ('twice', 'example'), ''),
+    }
+
+
+def _recalibrated(run: Run, test: list, sets: Sets, config: ConfigDict, progress: Progress) -> dict[str, Array]:
+    """Every block alone and the sets without entry blocks, with BN statistics of training images."""
+    arch, size = run.network.arch, config.recalibration_batch
+    images, _ = run.examples('train', config.recalibration_batches * size)
+    batches = [images[start : start + size] for start in range(0, len(images) - size + 1, size)] or [images]
+    none, single = np.zeros((1, arch.blocks), bool), lesion.single_deletions(arch)
+    every = np.concatenate([none, single, sets.without_entry.reshape(-1, arch.blocks)])
+    right = recalibrated_sweep(run.network, run.variables, batches, test, every, progress=progress)
+    several = error(right[1 + len(single) :]).reshape(sets.without_entry.shape[:-1])
+    return {
+        'fresh_intact_right': Array(right[0], ('example',), ''),
+        'fresh_single_right': Array(right[1 : 1 + len(single)], ('lesion', 'example'), ''),
+        'fresh_error_without_entry': Array(several, ('count', 'draw'), '%'),
+    }
+
+
+def _pairs(run: Run, some: tuple, progress: Progress) -> dict[str, Array]:
+    """Every two blocks, on some examples: the first of the test split."""
+    lesions = lesion.pair_deletions(run.network.arch)
+    _, right = sweep(run.network, run.variables, [some], lesions, progress=progress)
+    pairs = np.nonzero(lesions)[1].reshape(-1, 2)
+    return {
+        'pair': Array(pairs + 1, ('pair', 'member'), 'number from 1'),
+        'pair_right': Array(right, ('pair', 'some_example'), ''),
+    }
+
+
+def _shapley(run: Run, some: tuple, config: ConfigDict, progress: Progress) -> dict[str, Array]:
+    """What every block is worth, on some examples: all that can be deleted play, entry blocks too."""
+    arch, rng = run.network.arch, np.random.default_rng(config.seed)
+    orders = shapley.random_orders(rng, lesion.deletable(arch), config.order_pairs)
+    chains = shapley.chains(orders, arch.blocks)
+    different, where = np.unique(chains.reshape(-1, arch.blocks), axis=0, return_inverse=True)
+    _, right = sweep(run.network, run.variables, [some], different, progress=progress)
+    worth = 100.0 * right.sum(axis=1)[where.reshape(chains.shape[:-1])] / right.shape[1]
+    found = shapley.marginals(worth, orders, arch.blocks)[:, lesion.deletable(arch)]
+    return {'shapley': Array(found, ('order', 'lesion'), 'percentage points of accuracy')}
+
+
+# What is derived
 
 
 def error(right: np.ndarray) -> np.ndarray:
@@ -95,62 +161,40 @@ def error(right: np.ndarray) -> np.ndarray:
     return 100 * (1 - right.mean(axis=-1))
 
 
-def nearest(network: Singles, among: Iterable[Singles]) -> Singles | None:
-    """Which of these is nearest to a network in depth, then in its kind of block; None of none."""
-
-    def distance(other: Singles) -> tuple:
-        kinds = [(each.arch.block, each.arch.placement) for each in (network, other)]
-        return abs(other.depth - network.depth), kinds[0] != kinds[1]
-
-    return min(among, key=distance, default=None)
+def inner(run: Measured) -> np.ndarray:
+    """(lesions,): does the deleted block enter no stage?"""
+    return ~run['is_entry']
 
 
-def measure(run: Run, others: Sequence[Run], config: ConfigDict, progress: Progress) -> Measurement:
-    """Deletes blocks of a trained run, one and many, and of the others one, on the test split.
+def single_errors(run: Measured) -> np.ndarray:
+    """(lesions,): after each deletion, on all examples."""
+    return error(run['single_right'])
 
-    Raises:
-      UserError: all blocks of the run enter a stage.
-    """
-    arch, rng = run.network.arch, np.random.default_rng(config.seed)
-    candidates, inner = lesion.deletable(arch), _inner_blocks(arch)
-    if not inner.any():
-        raise UserError(f'all blocks of {run.path} enter a stage; lesions need a network of 14 layers or more')
-    others = [other for other in others if _inner_blocks(other.network.arch).any()]
-    counts = [count for count in config.counts if count <= inner.sum()]
-    sets = [
-        lesion.random_deletions(rng, which, count, config.draws) for which in (inner, candidates) for count in counts
+
+def increase(run: Measured, which: np.ndarray, chosen: np.ndarray | slice) -> float:
+    """By how many points the median error over the single deletions `which` is above the intact network's."""
+    return float(np.median(error(run['single_right'][which][:, chosen])) - error(run['intact_right'][chosen]))
+
+
+def interaction(run: Measured) -> np.ndarray:
+    """err(i, j) - err(i) - err(j) + err(), per example: (pairs, some examples), in percent of one example."""
+    examples = run['pair_right'].shape[1]
+    wrong = 1.0 - run['single_right'][:, :examples]
+    first, second = np.searchsorted(run['block'], run['pair']).T
+    return 100 * ((1.0 - run['pair_right']) - wrong[first] - wrong[second] + (1.0 - run['intact_right'][:examples]))
+
+
+def networks(measured: Sequence[Measured]) -> list[Measured]:
+    """One run of each network that has blocks to delete within a stage: the main one first, then by depth."""
+    others = [runs[0] for runs in by_network(measured[1:]).values() if runs[0].arch != measured[0].arch]
+    others = sorted((run for run in others if inner(run).any()), key=lambda run: (run.arch.plain, run.depth))
+    return [measured[0], *others]
+
+
+def names(runs: Sequence[Measured]) -> list[str]:
+    """A short name for each network; the long ones where two short ones are the same."""
+    short = [
+        ' '.join(['preact'] * run.arch.preactivated + ['plain' if run.arch.plain else 'ResNet', str(run.depth)])
+        for run in runs
     ]
-    network, right = _sweep(run, np.concatenate(sets), progress)
-    without_entry, with_entry = error(right).reshape(2, len(counts), config.draws)
-    return Measurement(
-        data=run.config.data.dataset,
-        config=config,
-        network=network,
-        others=tuple(_sweep(other, np.zeros((0, other.network.arch.blocks), bool), progress)[0] for other in others),
-        counts=np.array(counts),
-        without_entry=without_entry,
-        with_entry=with_entry,
-    )
-
-
-def _inner_blocks(arch: Architecture) -> np.ndarray:
-    """Which blocks can be deleted and enter no stage."""
-    return lesion.deletable(arch) & ~lesion.is_entry(arch)
-
-
-def _sweep(run: Run, more: np.ndarray, progress: Progress) -> tuple[Singles, np.ndarray]:
-    """Every single deletion of a run, and which examples are right after each of `more` lesions."""
-    arch = run.network.arch
-    single = lesion.single_deletions(arch)
-    deleted = np.concatenate([single, more])
-    intact, right = lesion.sweep(run.network, run.variables, run.chunks('test'), deleted, progress=progress)
-    numbers = np.flatnonzero(lesion.deletable(arch))
-    singles = Singles(
-        name=run.title,
-        arch=arch,
-        blocks=numbers + 1,
-        entry=lesion.is_entry(arch)[numbers],
-        intact=intact,
-        right=right[: len(single)],
-    )
-    return singles, right[len(single) :]
+    return short if len(set(short)) == len(short) else [run.title for run in runs]

@@ -1,31 +1,38 @@
-"""Lesion: does a residual network survive losing any one of its blocks, and how many?
+"""Lesion: are residual networks resilient to losing any block?
 
 Veit, Wilber & Belongie 2016, "Residual networks behave like ensembles of relatively shallow networks"
 (arXiv 1605.06431), sections 4.1 and 4.2. A trained network loses blocks at test time, y <- shortcut(x), with
-nothing trained again and BN's statistics as stored: each block alone, then random sets of k blocks. Blocks that
-enter a stage change the shape and are told apart. A plain network is measured alike where shapes agree.
+nothing trained again and BN's statistics as stored: each block alone, then random sets of k blocks, of the whole
+network and of one stage. Blocks that enter a stage change the shape and are told apart. Networks of several depths are
+compared, and plain ones, in which the signal passes beside a block where the shapes agree.
 
-Runs beside the given one that differ in the network alone are measured too (single deletions), and
-compared: does resilience grow with depth, and has a plain network any?
+Beyond the paper: the same deletions with BN statistics taken anew from training images (were the statistics broken,
+or the function needed?); each block applied twice; every two blocks (do their losses add up?); and the Shapley value
+of every block.
 
-    resnet-jax experiment lesion --run runs/digits
+    resnet-jax experiment lesion                       # on the networks it names, trained where they are missing
+    resnet-jax experiment lesion --run runs/digits     # on a run of yours, and on those beside it
+    resnet-jax experiment lesion --run runs/digits --config.beyond=False      # the paper's part alone, in seconds
 
-How it is measured: _lesion_measure.py. What is claimed: _lesion_claims.py. Here: how much is measured, what is
-saved, the short table, the notes and the figures.
+How it is measured: _lesion_measure.py. What is claimed: _lesion_claims.py. The figures: _lesion_figures.py.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments._lesion_claims import claims
-from experiments._lesion_measure import Measurement, error, measure
-from resnet_jax.report import lesions
-from resnet_jax.report.findings import Array
+from experiments._lesion_claims import claims, on_the_papers_data, shallow_to_deep
+from experiments._lesion_figures import figures
+from experiments._lesion_measure import error, inner, inner_blocks, interaction, measure, names, networks, single_errors
+from experiments._networks import network
+from resnet_jax.analysis import shapley
+from resnet_jax.errors import UserError
+from resnet_jax.experiment import Measured
+from resnet_jax.models.architecture import Architecture
+from resnet_jax.report.findings import Plain
 
-__all__ = ['TITLE', 'arrays', 'claims', 'figures', 'get_config', 'measure', 'notes', 'summary']
+__all__ = ['TITLE', 'check', 'claims', 'figures', 'get_config', 'measure', 'notes', 'runs', 'summary']
 
 TITLE = 'Losing blocks'
 
@@ -34,8 +41,15 @@ def get_config(tier: str) -> ConfigDict:
     """How many blocks are deleted together, and how many draws of each."""
     return ConfigDict(
         {
+            'tier': tier,
+            'beyond': True,  # what the paper has not: recalibration, blocks applied twice, pairs, Shapley values
             'counts': (1, 2, 3, 5, 7, 10, 12, 15, 18, 20),
+            'stage_counts': (1, 5, 10, 15),  # of one stage
             'draws': {'cpu': 12, 'paper': 100}[tier],
+            'recalibration_batches': {'cpu': 3, 'paper': 10}[tier],
+            'recalibration_batch': 128,  # training images
+            'examples': {'cpu': 180, 'paper': 1000}[tier],  # test images for pairs and Shapley values
+            'order_pairs': {'cpu': 8, 'paper': 100}[tier],  # orders for Shapley values, each with its reverse
             'seed': 0,
             'resamples': 2000,
             'confidence': 0.95,
@@ -43,115 +57,106 @@ def get_config(tier: str) -> ConfigDict:
     )
 
 
-def arrays(measured: Measurement) -> dict[str, Array]:
-    """What is saved: the numbers as measured, and which examples each single deletion leaves right."""
-    network = measured.network
-    saved = {
-        'block': Array(network.blocks, ('lesion',), 'number from 1'),
-        'is_entry': Array(network.entry, ('lesion',), ''),
-        'intact_right': Array(network.intact, ('example',), ''),
-        'single_right': Array(network.right, ('lesion', 'example'), ''),
-        'single_error': Array(network.errors, ('lesion',), '%'),
-        'count': Array(measured.counts, ('count',), 'blocks'),
-        'error_without_entry': Array(measured.without_entry, ('count', 'draw'), '%'),
-        'error_with_entry': Array(measured.with_entry, ('count', 'draw'), '%'),
-    }
-    for other in measured.others:
-        saved[f'single_error_{other.name}'] = Array(other.errors, ('lesion',), '%')
-    return saved
+def runs(config: ConfigDict) -> list[ConfigDict]:
+    """Three depths, and two plain networks; on CIFAR-10 VGG too, as in the paper (digits are too small for it)."""
+    of = [('preact_resnet110', {}), ('preact_resnet56', {}), ('preact_resnet20', {})]
+    of += [(name, {'shortcut': 'none'}) for name in ('preact_resnet56', 'preact_resnet20')]
+    of += [('vgg19_small', {})] if config.tier == 'paper' else []
+    return [network(config.tier, name, **settings) for name, settings in of]
 
 
-def summary(measured: Measurement) -> dict[str, object]:
-    """The short table."""
-    network, examples = measured.network, len(measured.network.intact)
-    inner, entry = network.errors[network.inner], network.errors[network.entry]
-    wrong = examples - int(network.intact.sum())
-    table: dict[str, object] = {
-        'test error, intact': f'{error(network.intact):.2f} % ({wrong} of {examples})',
-        'one block deleted, median': f'{np.median(inner):.2f} % ({len(inner)} blocks, entry blocks apart)',
-        'one block deleted, worst': f'{inner.max():.2f} % (block {network.blocks[network.inner][inner.argmax()]})',
-    }
-    if len(entry):
-        named = zip(network.blocks[network.entry], entry, strict=True)
-        table['an entry block deleted'] = ', '.join(f'{value:.1f} % (block {number})' for number, value in named)
-    for count in (5, 10, 20):
-        if count in measured.counts:
-            errors = measured.without_entry[measured.counts == count]
-            table[f'{count} blocks deleted, median'] = f'{np.median(errors):.1f} % ({errors.size} draws)'
-    for other in measured.others:
-        table[f'{other.name}, one block deleted, median'] = (
-            f'{np.median(other.errors[other.inner]):.2f} % (intact {error(other.intact):.2f} %)'
+def check(architectures: Sequence[Architecture]) -> None:
+    """The main network must have a block that can be deleted and enters no stage."""
+    if not inner_blocks(architectures[0]).any():
+        raise UserError(
+            f'all blocks of this network (stage_blocks {list(architectures[0].stage_blocks)}) enter a stage; lesions '
+            'need a stage of two blocks or more, as of 14 layers'
         )
+
+
+def summary(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Plain]:
+    """The short table."""
+    run = measured[0]
+    which, errors, examples = inner(run), single_errors(run), len(run['intact_right'])
+    wrong = examples - int(run['intact_right'].sum())
+    worst = run['block'][which][errors[which].argmax()]
+    table: dict[str, Plain] = {
+        'test error, intact': f'{error(run["intact_right"]):.2f} % ({wrong} of {examples})',
+        'one block deleted, median': f'{np.median(errors[which]):.2f} % ({which.sum()} blocks, entry blocks apart)',
+        'one block deleted, worst': f'{errors[which].max():.2f} % (block {worst})',
+    }
+    if run['is_entry'].any():
+        named = zip(run['block'][run['is_entry']], errors[run['is_entry']], strict=True)
+        table['an entry block deleted'] = ', '.join(f'{value:.1f} % (block {number})' for number, value in named)
+    stages = [errors[which & (run['stage'] == stage)] for stage in range(1, run.arch.stages + 1)]
+    table['one block deleted, median by stage'] = ', '.join(
+        f'{np.median(each):.2f} %' if len(each) else 'none' for each in stages
+    )
+    for count in (5, 10, 20):
+        if count in run['count']:
+            of_count = run['count'] == count
+            drawn = run['error_without_entry'][of_count]
+            fresh = (
+                f'; fresh BN statistics: {np.median(run["fresh_error_without_entry"][of_count]):.1f} %'
+                if 'fresh_error_without_entry' in run.arrays else ''
+            )  # fmt: skip
+            table[f'{count} blocks deleted, median'] = f'{np.median(drawn):.1f} % ({drawn.size} draws){fresh}'
+    return table | (_beyond(run) if config.beyond else {}) | _others(measured)
+
+
+def _beyond(run: Measured) -> dict[str, Plain]:
+    """What the paper has not."""
+    table: dict[str, Plain] = {'one block applied twice, median': f'{np.median(error(run["twice_right"])):.2f} %'}
+    if 'fresh_single_right' in run.arrays:
+        fresh = np.median(error(run['fresh_single_right'][inner(run)]))
+        intact = error(run['fresh_intact_right'])
+        table['one block deleted, fresh BN statistics, median'] = f'{fresh:.2f} % (intact {intact:.2f} %)'
+    kept = ~np.isin(run['pair'] - 1, run.arch.entry_blocks).any(axis=1)
+    if kept.any():
+        found = interaction(run)[kept].mean(axis=1)
+        table['interaction of two blocks, mean'] = f'{found.mean():.3f} points ({kept.sum()} pairs, no entry block)'
+    values, errors = shapley.estimate(run['shapley'])
+    first = values.argmax()
+    table['largest Shapley value'] = (
+        f'{values[first]:.1f} ± {errors[first]:.1f} points (block {run["block"][first]}; all sum to {values.sum():.1f})'
+    )
     return table
 
 
-def notes(measured: Measurement) -> list[str]:
+def _others(measured: Sequence[Measured]) -> dict[str, Plain]:
+    every = networks(measured)
+    return {
+        f'{name}, one block deleted, median': f'{np.median(single_errors(run)[inner(run)]):.2f} % (intact '
+        f'{error(run["intact_right"]):.2f} %)'
+        for name, run in list(zip(names(every), every, strict=True))[1:]
+    }
+
+
+def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
     """Under which conditions the claims are tested."""
-    config, network = measured.config, measured.network
+    run = measured[0]
     said = [
         f'Evaluation mode, stored BN statistics, nothing trained again. {config.draws} draws for every k; '
-        f'{config.confidence:.0%} intervals by bootstrap, over examples for single deletions (paired with '
-        'the intact network) and over draws for several. One trained network of each kind, one seed.',
+        f'{config.confidence:.0%} intervals by bootstrap, over examples for single deletions and pairs (paired with '
+        'the intact network) and over draws for several. One trained network of each kind, of one seed.',
         "Costs little: at most a tenth of the way to chance. That bound is this project's, not the paper's, and was "
-        'set after the digits had been seen: on digits it illustrates, and tests nothing new.',
+        'set after the digits had been seen: on digits it illustrates, and tests nothing new. Half of the loss, the '
+        "sign of interactions and the worth of entry blocks are this project's too.",
+        f'Fresh BN statistics: means over {config.recalibration_batches} batches of {config.recalibration_batch} '
+        'training images without augmentation, of the lesioned network in training mode; the intact network is held '
+        'against itself treated so.',
+        f'Pairs and Shapley values: the first {config.examples} images of the test split. The worth of a set of blocks '
+        'is the accuracy with the others deleted; all blocks that can be deleted play, entry blocks too. Standard '
+        'errors are over orders, not over images or seeds.',
     ]
-    if not measured.on_the_papers_data:
+    if not on_the_papers_data(run):
         said.append(
-            f"The paper's numbers are of a pre-activation ResNet-110 on CIFAR-10; on {measured.data} with "
-            f'{network.name} only the shape of a claim is tested.'
+            f"The paper's numbers are of a pre-activation ResNet-110 on CIFAR-10; on {run.data} with {run.title} only "
+            'the shape of a claim is tested.'
         )
-    if measured.shallow_and_deep is None or measured.nearest_plain is None:
+    if not shallow_to_deep(measured) or not any(each.arch.plain for each in networks(measured)):
         said.append(
             'That resilience grows with depth, and that a plain network has none, is tested where the directory of '
             'this run has beside it runs of another depth, or plain ones, that are otherwise trained alike.'
         )
     return said
-
-
-Drawing = tuple[Figure, str, dict[str, Any]]  # the figure, its caption, the numbers behind it
-
-
-def figures(measured: Measurement) -> dict[str, Drawing]:
-    """Name -> figure, caption, the numbers behind it."""
-    drawn = {'single_deletions': _single_deletions(measured), 'many_deletions': _many_deletions(measured)}
-    return drawn | ({'networks': _networks(measured)} if measured.others else {})
-
-
-def _single_deletions(measured: Measurement) -> Drawing:
-    network = measured.network
-    return (
-        lesions.single_deletions(network.blocks, network.entry, network.errors, float(error(network.intact))),
-        'Test error after deleting each block alone. Blocks that enter a stage are hatched; the line is the '
-        'intact network.',
-        {'block': network.blocks, 'enters a stage': network.entry, 'test error (%)': network.errors},
-    )
-
-
-def _many_deletions(measured: Measurement) -> Drawing:
-    draws = {'entry blocks kept': measured.without_entry, 'any block': measured.with_entry}
-    quartiles = {
-        f'{name}, {label} (%)': np.quantile(errors, level, axis=1)
-        for name, errors in draws.items()
-        for label, level in (('lower quartile', 0.25), ('median', 0.5), ('upper quartile', 0.75))
-    }
-    return (
-        lesions.many_deletions(measured.counts, draws, float(error(measured.network.intact))),
-        'Test error after deleting k blocks at random: the median over draws, the middle half (band), and every '
-        'draw (points).',
-        {'k': measured.counts, **quartiles},
-    )
-
-
-def _networks(measured: Measurement) -> Drawing:
-    kinds = sorted(measured.networks, key=lambda each: (each.plain, each.depth))
-    names, inner = [each.name for each in kinds], [each.errors[each.inner] for each in kinds]
-    return (
-        lesions.networks(names, [each.plain for each in kinds], inner, [float(error(each.intact)) for each in kinds]),
-        'Test error after deleting each block alone, in networks trained alike: every block (points; blocks that '
-        'enter a stage are left out), the median (bar), the intact network (cross).',
-        {
-            'network': [name for name, errors in zip(names, inner, strict=True) for _ in errors],
-            'block': np.concatenate([each.blocks[each.inner] for each in kinds]),
-            'test error (%)': np.concatenate(inner),
-        },
-    )

@@ -15,6 +15,15 @@ config overrides:
   --config.KEY=VALUE            any key of it, e.g. --config.train.batch_size=64 --config.network.widths="(16,32,64)";
                                 configs/default.py lists every key with its meaning
 """
+EXPERIMENT_HELP = """\
+  --config.KEY=VALUE            any setting of the experiment (its get_config), e.g. --config.draws=100
+
+examples:
+  resnet-jax experiment lesion                        trains the networks it names in runs/cpu, deletes their blocks
+  resnet-jax experiment lesion --run runs/digits      on a run of yours
+  resnet-jax experiment all                           every experiment, one ledger: runs/cpu/report.html
+An interrupted experiment goes on with the same command and loses no finished run.
+"""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 EXIT_HELP = 'exit codes: 0 done; 2 a mistake in what was asked; 75 stopped and saved, the same command resumes'
 
@@ -35,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     train = command('train', 'train a network; resumes where a run was stopped', CONFIG_HELP + '\nexample:\n'
                     '  resnet-jax train --config configs/cifar10.py:resnet56 --run runs/resnet56')  # fmt: skip
     _run_option(train, 'directory of the run, made or gone on with')
-    train.add_argument('--then', default='', metavar='NAME[,NAME]', help='experiments to do on the trained run')
+    train.add_argument('--then', default='', metavar='NAME[:KEY=VALUE][,NAME…]',
+                       help='experiments to do on the trained run')  # fmt: skip
 
     evaluate = command('evaluate', 'test error of a trained run, whole or after deleting blocks')
     _run_option(evaluate)
@@ -54,13 +64,11 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument('--saliency', type=Path, metavar='DIR',
                          help='write a picture for each file: which pixels the first class depends on')  # fmt: skip
 
-    experiment = command('experiment', 'test a hypothesis on a trained run: measures, draws, judges')
-    experiment.add_argument('name', metavar='NAME', help='of experiments/, or the path of a file (try: lesion)')
-    _run_option(experiment)
-    experiment.add_argument('--tier', default='cpu', choices=('cpu', 'paper'), help='cpu: minutes; paper: its protocol')
+    _experiment_options(command('experiment', 'test a hypothesis: trains what is missing, measures, draws, judges',
+                                EXPERIMENT_HELP))  # fmt: skip
 
-    report = command('report', "write a run's report.html anew from the files in it")
-    _run_option(report)
+    report = command('report', 'write the report.html of a run, or of a laboratory, anew from the files in it')
+    _run_option(report, 'directory of the run, or of the laboratory')
 
     describe = command('describe', 'the named networks and what they cost; of one, layer by layer', CONFIG_HELP)
     describe.add_argument('network', nargs='?', metavar='NAME', help='a network of that list, or of its forms')
@@ -77,6 +85,16 @@ def parser() -> argparse.ArgumentParser:
 
     _weights_actions(command('weights', "torchvision's and timm's weights: make a run of them, or them of a run"))
     return top
+
+
+def _experiment_options(experiment: argparse.ArgumentParser) -> None:
+    experiment.add_argument('name', metavar='NAME', help='of experiments/, the path of a file, or all')
+    experiment.add_argument('--run', type=Path, metavar='DIR',
+                            help='a run to do it on, and on those beside it; else the networks it names')  # fmt: skip
+    experiment.add_argument('--lab', type=Path, metavar='DIR',
+                            help='where these networks are found, or trained once for all; runs/TIER')  # fmt: skip
+    experiment.add_argument('--tier', default='cpu', choices=('cpu', 'paper'),
+                            help="cpu: digits, minutes on 2 cores; paper: its protocol on CIFAR-10")  # fmt: skip
 
 
 def _weights_actions(weights: argparse.ArgumentParser) -> None:
@@ -116,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from resnet_jax import commands
 
-        if rest and arguments.command not in ('train', 'describe'):
+        if rest and arguments.command not in ('train', 'describe', 'experiment'):
             raise UserError(f'{arguments.command} does not take {rest[0]}; see resnet-jax {arguments.command} --help')
         return getattr(commands, arguments.command)(arguments, rest) or 0
     except (UserError, Stopped) as error:

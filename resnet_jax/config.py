@@ -30,9 +30,31 @@ def from_arguments(arguments: Sequence[str]) -> ConfigDict | None:
         return None
     config = load(file)
     _check_settings(file, spec.flatten(config), spec.flatten(load('configs/default.py')))
+    config = overridden(config, overrides)
+    spec.validate(config)
+    return config
+
+
+def overrides(arguments: Sequence[str]) -> dict[str, str]:
+    """Key -> text of `--config.KEY=VALUE …`, for a config that comes from elsewhere than a file.
+
+    Raises:
+      UserError: a file is given, or an unknown flag.
+    """
+    file, found = _split(arguments)
+    if file is not None:
+        raise UserError(f'--config {file}: an experiment has its own config; override it with --config.KEY=VALUE')
+    return found
+
+
+def overridden(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
+    """The config with these settings (key -> text) instead of its own, locked.
+
+    Raises:
+      UserError: an unknown key (with the nearest one), or a value that does not fit.
+    """
     for key, text in overrides.items():
         _override(config, key, text)
-    spec.validate(config)
     return config.lock()
 
 

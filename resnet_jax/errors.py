@@ -7,6 +7,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class Diverged(UserError):
+    """The loss or a parameter stopped being finite in training. Exit code 2."""
+
+
 class Stopped(Exception):
     """The run was asked to stop, has saved its state, and resumes by the same command. Exit code 75."""
 

@@ -1,30 +1,91 @@
-"""Runs experiments: finds the file, opens the run, measures, judges, draws, saves. All that experiments share.
+"""Runs experiments: finds the file, measures run by run, judges, draws, saves. All that experiments share.
 
-An experiment is a module with `TITLE`, `get_config(tier)`, `measure(run, others, config, progress)`, and of its
-measurement `arrays`, `claims`, `figures` (name -> figure, caption, numbers), `summary` and `notes`.
+An experiment is a module whose docstring begins with its question, with `TITLE` and these functions:
+
+    get_config(tier)                  how much is measured: an ml-collections config
+    runs(config)                      the configs of the trained networks it needs, the main one first; [] for none
+    measure(run, config, progress)    of one run (None, once, where there are none): name -> Array
+    claims, figures, summary, notes   each of (list of Measured, config)
+
+and, where they are needed, `check(architectures)`, which refuses what it cannot be measured on, and
+`diverged(config_of_run)`: what counts as measured on a run whose training diverged (without it, it is left out).
 """
 
+import hashlib
 import importlib.util
 import json
-import re
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.errors import UserError
+from resnet_jax.models import counts
+from resnet_jax.models.architecture import Architecture
 from resnet_jax.progress import Progress
-from resnet_jax.runtime import directory
 
 if TYPE_CHECKING:  # with them come JAX and matplotlib, which whoever only looks a name up does not need
-    from resnet_jax.report.findings import Finding
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from resnet_jax.report.findings import Array, Finding
     from resnet_jax.run import Run
 
 CHECKOUT = Path(__file__).parents[1]
 TIERS = ('cpu', 'paper')
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What an experiment measured on one run; `config` is None where it needs no run."""
+
+    config: ConfigDict | None
+    title: str
+    step: int
+    arrays: 'dict[str, Array]'
+
+    def __getitem__(self, name: str) -> 'np.ndarray':
+        return self.arrays[name].values
+
+    @cached_property
+    def arch(self) -> Architecture:
+        assert self.config is not None, 'an experiment without runs has no architecture'
+        return spec.architecture(self.config)
+
+    @property
+    def depth(self) -> int:
+        """Of the network, as the papers count."""
+        return counts.depth(self.arch)
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed if self.config else 0
+
+    @property
+    def data(self) -> str:
+        return self.config.data.dataset if self.config else 'synthetic'
+
+
+class Drawing(NamedTuple):
+    """A figure, its caption, and the numbers behind it: label with unit -> column, all as long."""
+
+    figure: 'Figure'
+    caption: str
+    numbers: Mapping[str, Any]
+
+
+def by_network(measured: Iterable[Measured]) -> dict[Architecture, list[Measured]]:
+    """The runs of each network together, by their seeds."""
+    found: dict[Architecture, list[Measured]] = {}
+    for each in sorted(measured, key=lambda each: each.seed):
+        found.setdefault(each.arch, []).append(each)
+    return found
 
 
 def names() -> list[str]:
@@ -45,7 +106,11 @@ def path_of(name: str) -> Path:
 
 
 def find(name: str) -> ModuleType:
-    """The experiment's module."""
+    """The experiment's module.
+
+    Raises:
+      UserError: there is no such file, or it is no experiment.
+    """
     path = path_of(name)
     found = importlib.util.spec_from_file_location(f'experiments.{path.stem}', path)
     if found is None or found.loader is None:
@@ -53,73 +118,120 @@ def find(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(found)
     sys.modules[module.__name__] = module  # dataclasses look their module up
     found.loader.exec_module(module)
+    for part in ('TITLE', 'get_config', 'runs', 'measure', 'claims', 'figures', 'summary', 'notes'):
+        if not hasattr(module, part):
+            raise UserError(f'{path} has no {part}; resnet_jax/experiment.py says what an experiment is')
     return module
 
 
-def perform(name: str, run: 'Run', tier: str, progress: Progress) -> 'Finding':
-    """Measures an experiment on a run, and writes its finding and its figures into the run's directory."""
+def question(experiment: ModuleType) -> str:
+    """What it asks: the first line of its docstring, without its name."""
+    line = (experiment.__doc__ or experiment.TITLE).strip().splitlines()[0]
+    asked = line.partition(': ')[2] or line
+    return asked[0].upper() + asked[1:]
+
+
+def check(experiment: ModuleType, configs: Sequence[ConfigDict]) -> None:
+    """Refuses, before anything is computed, runs that the experiment cannot be measured on.
+
+    Raises:
+      UserError: by the experiment's own `check`.
+    """
+    if configs and hasattr(experiment, 'check'):
+        experiment.check([spec.architecture(config) for config in configs])
+
+
+def perform(
+    name: str, runs: 'Sequence[Run]', settings: ConfigDict, tier: str, where: Path, progress: Progress
+) -> 'Finding':
+    """Measures an experiment on runs, the main one first, and writes its finding and its figures into `where`.
+
+    What was measured on a run is kept in `where`/measured, and taken from there the next time.
+
+    Raises:
+      UserError: the experiment cannot be measured on these, or the main run's training diverged.
+    """
     from resnet_jax.report import figures as drawing
     from resnet_jax.report import findings
 
-    experiment = find(name)
-    others = comparable(run)
-    measurement = experiment.measure(run, others, experiment.get_config(tier), progress)
-    drawn = experiment.figures(measurement)
-    stem = Path(name).stem
-    for figure_name, (figure, _, numbers) in drawn.items():
-        drawing.save(figure, run.path / 'figures', f'{stem}_{figure_name}')
-        drawing.save_numbers(run.path / 'figures', f'{stem}_{figure_name}', numbers)
+    experiment, stem = find(name), Path(name).stem
+    check(experiment, [run.config for run in runs])
+    measured, left_out = [], []
+    for number, run in enumerate(runs, start=1):
+        if run.diverged and not hasattr(experiment, 'diverged'):
+            left_out.append(run)
+            continue
+        told = _counted(progress, number, len(runs))
+        measured.append(_measured(experiment, stem, run, settings, where, told))
+    if left_out and left_out[0] is runs[0]:
+        raise UserError(f'the training of {runs[0].path} diverged: there is no trained network to measure {stem} on')
+    if not runs:
+        measured = [_measured(experiment, stem, None, settings, where, progress)]
+    drawn = experiment.figures(measured, settings)
+    for figure_name, drawn_one in drawn.items():
+        drawing.save(drawn_one.figure, where / 'figures', f'{stem}_{figure_name}')
+        drawing.save_numbers(where / 'figures', f'{stem}_{figure_name}', drawn_one.numbers)
+    gone = [f'Left out, for its training diverged: {run.title}, seed {run.config.seed}.' for run in left_out]
     finding = findings.Finding(
         experiment=stem,
         title=experiment.TITLE,
-        run=spec.identity(run.config),
-        step=run.step,
+        question=question(experiment),
         tier=tier,
-        compared=tuple(spec.identity(other.config) for other in others),
-        data=run.config.data.dataset,
-        summary=experiment.summary(measurement),
-        claims=tuple(experiment.claims(measurement)),
-        arrays=experiment.arrays(measurement),
-        figures={f'{stem}_{figure_name}': caption for figure_name, (_, caption, _) in drawn.items()},
-        notes=tuple(experiment.notes(measurement)),
+        settings=json.loads(json.dumps(spec.flatten(settings))),
+        runs=tuple(_subject(run) for run in runs),
+        data=measured[0].data,
+        summary=experiment.summary(measured, settings),
+        claims=tuple(experiment.claims(measured, settings)),
+        arrays={
+            f'run{number}.{key}': array
+            for number, each in enumerate(measured, start=1)
+            for key, array in each.arrays.items()
+        },
+        figures={f'{stem}_{figure_name}': each.caption for figure_name, each in drawn.items()},
+        notes=(*experiment.notes(measured, settings), *gone),
     )
-    findings.save(finding, run.path)
+    findings.save(finding, where)
     return finding
 
 
-def done(name: str, run: 'Run', tier: str) -> 'Finding | None':
-    """The finding of that experiment on this very checkpoint and the same runs beside it, where there is one."""
+def done(name: str, runs: 'Sequence[Run]', settings: ConfigDict, tier: str, where: Path) -> 'Finding | None':
+    """The finding of that experiment on these very checkpoints by these settings, where there is one."""
     from resnet_jax.report import findings
 
-    if not (run.path / 'findings' / f'{Path(name).stem}.json').exists():
+    if not (where / 'findings' / f'{Path(name).stem}.json').exists():
         return None
-    finding = findings.load(run.path, Path(name).stem)
-    compared = tuple(spec.identity(other.config) for other in comparable(run))
-    same = (finding.run, finding.step, finding.tier) == (spec.identity(run.config), run.step, tier)
-    return finding if same and finding.compared == compared else None
+    finding = findings.load(where, Path(name).stem)
+    wanted = (tier, json.loads(json.dumps(spec.flatten(settings))), tuple(_subject(run) for run in runs))
+    return finding if (finding.tier, finding.settings, finding.runs) == wanted else None
 
 
-# What two runs may differ in and still be compared: the network, and the warm-up that the papers tie to it.
-_KIND = re.compile(r'network\..*|train\.schedule\.warmup.*')
+def _subject(run: 'Run'):
+    from resnet_jax.report.findings import Subject
+
+    return Subject(spec.identity(run.config), run.title, run.config.seed, run.step)
 
 
-def comparable(run: 'Run') -> 'list[Run]':
-    """The finished runs in the same folder, as long as this one, that differ from it in the network alone."""
-    from resnet_jax.run import load
+def _counted(progress: Progress, number: int, total: int) -> Progress:
+    """Says which of the runs it is, too."""
+    return lambda what, done, of: progress(f'{what} (run {number} of {total})' if total > 1 else what, done, of)
 
-    def rest(config: ConfigDict) -> dict:
-        return {key: value for key, value in spec.definition(config).items() if not _KIND.fullmatch(key)}
 
-    def kind(config: ConfigDict) -> str:
-        return json.dumps(spec.flatten(config.network), sort_keys=True)
+def _measured(
+    experiment: ModuleType, stem: str, run: 'Run | None', settings: ConfigDict, where: Path, progress: Progress
+) -> Measured:
+    """Of one run, from the disk where it was measured before on the same checkpoint by the same settings."""
+    from resnet_jax.report.findings import load_arrays, save_arrays
 
-    found = {kind(run.config): run}
-    for path in sorted(run.path.absolute().parent.glob('*/config.json')):
-        try:
-            config = directory.read_config(path.parent)
-            alike = kind(config) not in found and rest(config) == rest(run.config)
-        except (UserError, AttributeError):  # a neighbour that is damaged, or of another version, is no comparison
-            continue
-        if alike and directory.has_checkpoint(path.parent, run.step):
-            found[kind(config)] = load(path.parent, run.step)
-    return list(found.values())[1:]
+    identity, step = (spec.identity(run.config), run.step) if run else ('none', 0)
+    text = json.dumps({'settings': spec.flatten(settings), 'step': step}, sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:8]
+    path = where / 'measured' / f'{stem}-{identity}-{key}.npz'
+    arrays = load_arrays(path)
+    if arrays is None:
+        if run and run.diverged:
+            arrays = experiment.diverged(run.config)
+        else:
+            progress('measuring', 0, 1)
+            arrays = experiment.measure(run, settings, progress)
+        save_arrays(path, arrays)
+    return Measured(run.config if run else None, run.title if run else '', step, arrays)

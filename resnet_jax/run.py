@@ -1,7 +1,7 @@
 """A run, opened: `run = resnet_jax.load('runs/digits')`, then `run.evaluate()`, `run.lesion([3, 7])`."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -38,12 +38,27 @@ class Run:
       config: as it was resolved when the run started last.
       step: of the checkpoint that is open.
       progress: hears of a dataset that is read.
+      shared: the dataset, where another run of the same one has it already.
     """
 
     path: Path
     config: ConfigDict
     step: int
     progress: Progress = silent
+    shared: Splits | None = None
+
+    def at(self, step: int) -> 'Run':
+        """The same run at another of its checkpoints.
+
+        Raises:
+          UserError: it has none of that step.
+        """
+        return replace(self, step=found_step(self.path, step), shared=self.dataset)
+
+    @cached_property
+    def diverged(self) -> bool:
+        """Did its training end with a loss or a parameter that is not finite?"""
+        return directory.diverged(self.path)
 
     @cached_property
     def network(self) -> ResNet:
@@ -66,7 +81,9 @@ class Run:
 
     @cached_property
     def dataset(self) -> Splits:
-        return place_dataset(self.config.data, mesh.whole(mesh.data_mesh(jax.device_count())), self.progress)
+        return self.shared or place_dataset(
+            self.config.data, mesh.whole(mesh.data_mesh(jax.device_count())), self.progress
+        )
 
     @cached_property
     def normalization(self) -> Normalization:
@@ -133,6 +150,11 @@ class Run:
             part = resident.Examples(examples.images[start : start + batch], examples.labels[start : start + batch])
             yield normalize(part.images, self.normalization), part.labels
 
+    def examples(self, split: str, count: int) -> tuple[jax.Array, jax.Array]:
+        """The first `count` of a split (all, where it has fewer): images as the network takes them, labels."""
+        there = getattr(self.dataset, split)
+        return normalize(there.images[:count], self.normalization), there.labels[:count]
+
     def _gates(self, blocks: Iterable[int]) -> Gates | None:
         """Of a lesion; None for the network as it is."""
         lesion = deletion(self.network.arch, blocks)
@@ -172,11 +194,14 @@ def _probabilities(network, variables, images, gates):
     return jax.nn.softmax(network.apply(variables, images, gates, train=False))
 
 
-def load(run_dir: str | Path, step: int | None = None, progress: Progress = silent) -> Run:
+def load(
+    run_dir: str | Path, step: int | None = None, progress: Progress = silent, dataset: Splits | None = None
+) -> Run:
     """Opens the run of a directory at its newest checkpoint, or at that of `step`.
 
     Args:
       progress: hears of a dataset that is read.
+      dataset: its dataset, where another run has read it already.
 
     Raises:
       UserError: no run is there, or it has no such checkpoint.
@@ -184,4 +209,4 @@ def load(run_dir: str | Path, step: int | None = None, progress: Progress = sile
     path = Path(run_dir)
     config = directory.read_config(path)
     spec.validate(config)
-    return Run(path, config, found_step(path, step), progress)
+    return Run(path, config, found_step(path, step), progress, dataset)

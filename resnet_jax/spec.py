@@ -92,7 +92,9 @@ def validate(config: ConfigDict) -> None:
         _check(flat[key] >= 0, key, flat[key], 'be at least 0')
     _check(0 < config.data.crop_fraction <= 1, 'data.crop_fraction', config.data.crop_fraction,
            'be above 0 and at most 1')  # fmt: skip
-    channels = DATASETS[config.data.dataset][0][2]
+    channels, classes = DATASETS[config.data.dataset][0][2], DATASETS[config.data.dataset][1]
+    _check(config.data.classes == 0 or 2 <= config.data.classes <= classes, 'data.classes', config.data.classes,
+           f'be 0 (all classes), or 2 to {classes}')  # fmt: skip
     _check(config.data.normalize != 'imagenet' or channels == 3, 'data.normalize', config.data.normalize,
            f'be another one: {config.data.dataset} has {channels} channel')  # fmt: skip
     # Of a larger seed, JAX would take the last 32 bits alone.
@@ -103,9 +105,17 @@ def validate(config: ConfigDict) -> None:
     _check(config.data.selection < total, 'data.selection', config.data.selection,
            f'be below the {total} training examples')  # fmt: skip
     examples = total - config.data.selection
+    _check(0 <= config.data.examples <= examples, 'data.examples', config.data.examples,
+           f'be 0 (all), or at most the {examples} training examples')  # fmt: skip
+    examples = config.data.examples or examples
     parts = ('stem', *(f'stage{stage}' for stage in range(1, len(config.network.stage_blocks) + 1)))
     _check(all(part in parts for part in config.train.frozen), 'train.frozen', list(config.train.frozen),
            f'be among {", ".join(parts)}')  # fmt: skip
+    active, blocks = config.train.active_blocks, sum(config.network.stage_blocks)
+    _check(0 <= active < blocks, 'train.active_blocks', active,
+           f'be at least 0 (all blocks) and below the {blocks} blocks of the network')  # fmt: skip
+    _check(not active or config.network.shortcut != 'none', 'train.active_blocks', active,
+           'be 0 in a network without shortcuts: where a block is deleted nothing would pass')  # fmt: skip
     group = config.network.norm_examples
     _check(group == 0 or config.train.batch_size % group == 0, 'network.norm_examples', group,
            f'divide the batch of {config.train.batch_size}')  # fmt: skip

@@ -66,7 +66,7 @@ MISTAKES = {
     'unknown dataset': (['--config.data.dataset=mnist'], "data.dataset is 'mnist'", 'digits, cifar10, cifar100'),
     'dataset that is not there': (['--config.data.dataset=cifar10', '--config.data.data_dir=/nowhere'], '/nowhere',
                                   'data prepare cifar10'),
-    'experiment': (['--then', 'lesions'], "no experiment 'lesions'", 'there are lesion'),
+    'experiment': (['--then', 'lesions'], "no experiment 'lesions'", 'there are activations'),
     'flag': (['--steps=5'], 'unknown argument --steps', '--config.KEY=VALUE'),
     'batch larger than the data': (['--config.train.batch_size=2000'], 'train.batch_size is 2000', '1438'),
 }  # fmt: skip
@@ -168,7 +168,7 @@ def test_an_evaluation_that_cannot_be_is_one_line(plain, arguments, said):
 
 
 def test_an_unknown_experiment_is_one_line_with_those_there_are(plain):
-    assert "there is no experiment 'lesions'; there are lesion" in one_line(
+    assert "there is no experiment 'lesions'; there are activations" in one_line(
         call('experiment', 'lesions', '--run', plain)
     )
 
@@ -180,7 +180,7 @@ OPTIONS = {
     'train': ['--run', '--config', '--config.KEY=VALUE', '--then'],
     'evaluate': ['--run', '--split', '--step', '--delete', '--probabilities', '--features', '--out'],
     'predict': ['--run', 'FILE', '--top', '--saliency'],
-    'experiment': ['--run', '--tier', 'NAME'],
+    'experiment': ['--run', '--lab', '--tier', 'NAME', 'experiment all', '--config.KEY=VALUE'],
     'report': ['--run'],
     'describe': ['NAME', '--config'],
     'data': ['list', 'prepare'],

@@ -92,7 +92,7 @@ def test_resnet20_is_the_recipe_of_he_et_al_2015():
         },
         'train': {
             'batch_size': 128, 'momentum': 0.9, 'nesterov': False, 'weight_decay': 1e-4, 'decay_norm_and_bias': True,
-            'start_from': '', 'new_head': True, 'frozen': [],
+            'start_from': '', 'new_head': True, 'active_blocks': 0, 'frozen': [],
             'schedule': {
                 'name': 'steps', 'learning_rate': 0.1, 'boundaries': [32_000, 48_000], 'factor': 0.1,
                 'steps': 64_000, 'warmup': 'none', 'warmup_steps': 0, 'warmup_rate': 0.01,

@@ -6,19 +6,16 @@ in the paper; in arrays block b stands at index b - 1.
 """
 
 from collections.abc import Iterable
-from functools import partial
+from itertools import combinations
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool
 
 from resnet_jax.errors import UserError
+from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.gates import Gates
-from resnet_jax.models.resnet import ResNet
-from resnet_jax.models.suffix import block_inputs, enter_body, enter_stage
-from resnet_jax.progress import Progress, silent
-from resnet_jax.spec import Architecture
 
 
 def deletion(arch: Architecture, blocks: Iterable[int]) -> Bool[np.ndarray, ' blocks']:
@@ -55,6 +52,14 @@ def single_deletions(arch: Architecture) -> Bool[np.ndarray, 'lesions blocks']:
     return np.eye(arch.blocks, dtype=bool)[deletable(arch)]
 
 
+def pair_deletions(arch: Architecture) -> Bool[np.ndarray, 'lesions blocks']:
+    """Every lesion of two blocks, in the order of `itertools.combinations`."""
+    pairs = np.array(list(combinations(np.flatnonzero(deletable(arch)), 2)), int).reshape(-1, 2)
+    lesions = np.zeros((len(pairs), arch.blocks), bool)
+    np.put_along_axis(lesions, pairs, True, axis=1)
+    return lesions
+
+
 def random_deletions(
     rng: np.random.Generator, candidates: Bool[np.ndarray, ' blocks'], count: int, draws: int
 ) -> Bool[np.ndarray, 'draws blocks']:
@@ -79,74 +84,6 @@ def delete(intact: Gates, lesions: Bool[Array, '*batch blocks'] | np.ndarray) ->
         shortcut_grad=spread.shortcut_grad * ones,
         residual_grad=spread.residual_grad * ones,
     )
-
-
-def sweep(
-    network: ResNet,
-    variables: dict,
-    parts: Iterable[tuple[Float[Array, 'n h w c'], Int[Array, ' n']]],
-    lesions: Bool[np.ndarray, 'lesions blocks'],
-    *,
-    progress: Progress = silent,
-) -> tuple[Bool[np.ndarray, ' examples'], Bool[np.ndarray, 'lesions examples']]:
-    """Which examples the network classifies rightly: intact, and after each lesion.
-
-    Every lesion is entered at its first deleted block, from the intact network's input there: a sweep of all
-    single deletions costs half the blocks of as many whole networks. Lesions are data: a stage is compiled
-    once, whatever is deleted.
-
-    Args:
-      parts: the examples, a chunk after the other (images as the network takes them, and labels).
-      progress: hears of lesions done, over all chunks.
-
-    Returns:
-      Intact, and by lesion.
-    """
-    parts = list(parts)
-    gates = [delete(network.intact_gates(), lesion) for lesion in lesions]
-    entries = [_entry_point(network.arch, lesion) for lesion in lesions]
-    intact, by_lesion, done, total = [], [], 0, len(lesions) * len(parts)
-    for images, labels in parts:
-        right, inputs = _intact(network, variables, images, labels)
-        intact.append(right)
-        rows = []
-        for lesion_gates, (stage, start) in zip(gates, entries, strict=True):
-            rows.append(_lesioned(network, variables, inputs[stage], start, lesion_gates, labels, stage=stage,
-                                  at_entry=start == network.arch.entry_blocks[stage]))  # fmt: skip
-            done += 1
-            if done % 16 == 0 or done == total:
-                rows[-1].block_until_ready()
-                progress('deleting blocks', done, total)
-        by_lesion.append(np.array(jax.device_get(rows)).reshape(len(lesions), len(labels)))
-    return np.concatenate(jax.device_get(intact)), np.concatenate(by_lesion, axis=1)
-
-
-def _entry_point(arch: Architecture, lesion: np.ndarray) -> tuple[int, int]:
-    """The stage and the index of the first deleted block; the last block for a lesion of none."""
-    start = int(np.argmax(lesion)) if lesion.any() else arch.blocks - 1
-    return int(np.searchsorted(arch.entry_blocks, start, side='right')) - 1, start
-
-
-@partial(jax.jit, static_argnames='network')
-def _intact(network, variables, images, labels):
-    logits, inputs = block_inputs(network, variables, images)
-    return jnp.argmax(logits, axis=-1) == labels, inputs
-
-
-@partial(jax.jit, static_argnames=('network', 'stage', 'at_entry'))
-def _lesioned(network, variables, inputs, start, gates, labels, *, stage: int, at_entry: bool):
-    logits = lesioned_logits(network, variables, inputs, start, gates, stage=stage, at_entry=at_entry)
-    return jnp.argmax(logits, axis=-1) == labels
-
-
-def lesioned_logits(
-    network: ResNet, variables: dict, inputs: dict, start: Int[Array, ''], gates: Gates, *, stage: int, at_entry: bool
-) -> Float[Array, 'n classes']:
-    """The logits under `gates`, entered at block `start` of `stage` with what `block_inputs` keeps of that stage."""
-    if at_entry:
-        return enter_stage(network, variables, stage, inputs['entry'], gates)
-    x = inputs['body'][start - network.arch.entry_blocks[stage] - 1]
-    return enter_body(network, variables, stage, x, start, gates)
 
 
 def _ranges(which: np.ndarray) -> str:

@@ -25,14 +25,14 @@ def saliency(
       classes: one for each image.
     """
 
-    def log_probability(images: Array) -> Array:
+    def total(images: Array) -> Array:
         logits: Any = network.apply(variables, images, train=False)
-        return jnp.sum(_log_probability(logits, classes))
+        return jnp.sum(log_probability(logits, classes))
 
-    return jnp.max(jnp.abs(jax.grad(log_probability)(images)), axis=-1)
+    return jnp.max(jnp.abs(jax.grad(total)(images)), axis=-1)
 
 
-def _log_probability(logits: Float[Array, 'n classes'], classes: Int[Array, ' n']) -> Float[Array, ' n']:
+def log_probability(logits: Float[Array, 'n classes'], classes: Int[Array, ' n']) -> Float[Array, ' n']:
     """log p = -log(1 + Σ exp(zⱼ - z)) over the others: its gradient keeps its digits where p is nearly 1.
 
     Of log_softmax that gradient is 1 - p for the class itself, which cancels.

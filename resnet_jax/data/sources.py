@@ -49,7 +49,7 @@ class Dataset:
 
     @cached_property
     def test(self) -> Split:
-        return self._read('test')
+        return first_classes(self._read('test'), self.data.classes)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -59,7 +59,16 @@ class Dataset:
 
     @cached_property
     def _training(self) -> tuple[Split, Split]:
-        return hold_out(self._read('train'), self.data.selection)
+        train, selection = (
+            first_classes(part, self.data.classes) for part in hold_out(self._read('train'), self.data.selection)
+        )
+        if self.data.examples > len(train):
+            raise UserError(
+                f'data.examples is {self.data.examples}, but data.classes {self.data.classes} and data.selection '
+                f'{self.data.selection} leave {len(train)} training examples; ask for as many at most'
+            )
+        count = self.data.examples or len(train)
+        return Split(train.images[:count], train.labels[:count]), selection
 
     def _read(self, split: str) -> Split:
         if self.data.dataset == 'digits':
@@ -74,7 +83,7 @@ def load(data: ConfigDict, progress: Progress = silent) -> Dataset:
 
     Raises:
       UserError: an unknown or missing dataset, a selection that leaves nothing to train on; when a split is asked for,
-        damaged files, or that it does not fit the memory.
+        damaged files, that it does not fit the memory, or that `data.classes` leave fewer than `data.examples`.
     """
     _check_selection(data)
     return Dataset(data.copy_and_resolve_references(), progress)
@@ -149,6 +158,14 @@ def hold_out(examples: Split, count: int) -> tuple[Split, Split]:
     held = np.zeros(len(examples), bool)
     held[permutation[np.argsort(turn, kind='stable')[:count]]] = True
     return (Split(examples.images[~held], examples.labels[~held]), Split(examples.images[held], examples.labels[held]))
+
+
+def first_classes(examples: Split, count: int) -> Split:
+    """Those of the first `count` classes alone, in their order; all of them for 0."""
+    if count == 0:
+        return examples
+    chosen = examples.labels < count
+    return Split(examples.images[chosen], examples.labels[chosen])
 
 
 def _digits() -> tuple[Split, Split, tuple[str, ...]]:

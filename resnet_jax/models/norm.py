@@ -29,8 +29,7 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w c'], *, train: bool) -> Float[Array, 'n h w c']:
         channels, wide = x.shape[-1:], _at_least_float32(x.dtype)
-        scale = self.param('scale', nn.initializers.constant(self.start), channels, wide)
-        bias = self.param('bias', nn.initializers.zeros, channels, wide)
+        scale, bias = _scale_and_bias(self, channels, wide)
         running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, wide)
         running_var = self.variable('batch_stats', 'var', jnp.ones, channels, wide)
         if not train:
@@ -63,14 +62,19 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w c'], *, train: bool) -> Float[Array, 'n h w c']:
-        channels, wide = x.shape[-1:], _at_least_float32(x.dtype)
-        scale = self.param('scale', nn.initializers.constant(self.start), channels, wide)
-        bias = self.param('bias', nn.initializers.zeros, channels, wide)
+        wide = _at_least_float32(x.dtype)
+        scale, bias = _scale_and_bias(self, x.shape[-1:], wide)
         grouped = x.astype(wide).reshape(*x.shape[:3], self.groups, -1)
         centred = grouped - jnp.mean(grouped, (1, 2, 4), keepdims=True)
         var = jnp.mean(jnp.square(centred), (1, 2, 4), keepdims=True)
         normal = (centred * lax.rsqrt(var + self.epsilon)).reshape(x.shape)
         return (normal * scale + bias).astype(x.dtype)
+
+
+def _scale_and_bias(layer: BatchNorm | GroupNorm, channels: tuple[int, ...], dtype: jnp.dtype) -> tuple[Array, Array]:
+    """γ and β of each channel, made where the layer is."""
+    scale = layer.param('scale', nn.initializers.constant(layer.start), channels, dtype)
+    return scale, layer.param('bias', nn.initializers.zeros, channels, dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -11,7 +11,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import numpy as np
@@ -20,7 +20,9 @@ from resnet_jax.errors import UserError
 from resnet_jax.files import check_name, write_atomically
 from resnet_jax.report.claims import Claim, Interval
 
-SCHEMA = 1
+SCHEMA = 2
+
+_ABOUT = 'about.json'  # beside the arrays of a file, what they are
 
 _Value = str | int | float | bool | None
 Plain = _Value | list[_Value]
@@ -45,21 +47,30 @@ class Array:
             raise ValueError(f'an array holds numbers, booleans or strings; got {self.values.dtype}')
 
 
+class Subject(NamedTuple):
+    """A run that something was measured on."""
+
+    identity: str
+    title: str  # the name of its kind of network
+    seed: int
+    step: int  # of the checkpoint
+
+
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """What one experiment found on one run.
+    """What one experiment found on its runs.
 
     Raises:
       UserError: the name of the experiment, an array or a figure is no plain file name.
       ValueError: a claim points to a figure that is not listed.
     """
 
-    experiment: str  # its name; one finding of that name a run
+    experiment: str  # its name; one finding of that name a directory
     title: str
-    run: str  # identity of the run it was measured on
-    step: int  # of the checkpoint it was measured on
+    question: str  # what it asks
     tier: str  # cpu or paper: how thoroughly
-    compared: tuple[str, ...]  # identities of the other runs it was held against
+    settings: dict[str, Plain]  # of the experiment, flat
+    runs: tuple[Subject, ...]  # what it was measured on, the main run first; none where it needs no run
     data: str  # the dataset it was measured on
     summary: dict[str, Plain]  # the short table: label -> value
     claims: tuple[Claim, ...]
@@ -78,6 +89,28 @@ class Finding:
                 raise ValueError(f'a claim points to a figure of its finding; {claim.figure!r} is not in it')
 
 
+def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
+    """Writes arrays with their axes and units as one .npz, whole or not at all."""
+    about = np.array(json.dumps({name: _describe(array) for name, array in arrays.items()}))
+    write_atomically(path, _pack({name: array.values for name, array in arrays.items()} | {_ABOUT: about}))
+
+
+def load_arrays(path: Path) -> dict[str, Array] | None:
+    """What `save_arrays` wrote; None where there is no such file.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as values:
+            about = json.loads(values[_ABOUT].item())
+            return {name: Array(values[name], tuple(its['axes']), its['unit']) for name, its in about.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
 def save(finding: Finding, run_dir: Path) -> Path:
     """Writes findings/<experiment>.npz, then .json, each whole or not at all; returns the JSON's path.
 
@@ -89,10 +122,10 @@ def save(finding: Finding, run_dir: Path) -> Path:
         'schema': SCHEMA,
         'experiment': finding.experiment,
         'title': finding.title,
-        'run': finding.run,
-        'step': finding.step,
+        'question': finding.question,
         'tier': finding.tier,
-        'compared': list(finding.compared),
+        'settings': finding.settings,
+        'runs': [run._asdict() for run in finding.runs],
         'data': finding.data,
         'summary': finding.summary,
         'claims': [dataclasses.asdict(claim) | {'verdict': claim.verdict} for claim in finding.claims],
@@ -148,10 +181,10 @@ def _finding(record: dict, arrays_path: Path) -> Finding:
     return Finding(
         experiment=record['experiment'],
         title=record['title'],
-        run=record['run'],
-        step=record['step'],
+        question=record['question'],
         tier=record['tier'],
-        compared=tuple(record['compared']),
+        settings=record['settings'],
+        runs=tuple(Subject(**run) for run in record['runs']),
         data=record['data'],
         summary=record['summary'],
         claims=tuple(_claim(claim) for claim in record['claims']),

@@ -1,4 +1,6 @@
-"""The report of a run: one HTML file that needs nothing but itself. It has no script and asks for nothing outside."""
+"""The report of a run, or of a laboratory: one HTML file that needs nothing but itself. It has no script and asks for
+nothing outside.
+"""
 
 import base64
 import json
@@ -18,7 +20,7 @@ from resnet_jax.models import counts
 from resnet_jax.report import figures, findings
 from resnet_jax.report.claims import Claim
 from resnet_jax.report.text import number, plain, span, summary
-from resnet_jax.runtime.directory import SCHEMA
+from resnet_jax.runtime.directory import SCHEMA, diverged
 
 _RECORD_KEYS = {
     'train': {'step', 'epoch', 'loss', 'error', 'learning_rate', 'images_per_second'},
@@ -29,17 +31,28 @@ SYMBOLS = {'supported': '✓', 'refuted': '✗', 'undecided': '?'}  # beside the
 _PHONE = 0.72  # a figure shrinks to this share of its size, so that its text stays legible, and scrolls below it
 
 
-def write(run_dir: Path) -> Path:
-    """Writes report.html into the run directory from the files there, and figures/training_curves.*; returns its path.
+def write(directory: Path) -> Path:
+    """Writes report.html into the directory of a run, or of a laboratory, from the files there; returns its path.
 
     A run that is not finished, or has no findings, has a report that says so.
 
     Raises:
-      UserError: the directory is no run, or a file in it is damaged.
+      UserError: it is neither, or a file in it is damaged.
     """
-    config = _read_settings(run_dir, 'config.json')
-    if config is None:
-        raise UserError(f'{run_dir} is not a run: it has no config.json; give the directory that training wrote')
+    if (directory / 'config.json').is_file():
+        page = _run_page(directory)
+    elif (directory / 'findings').is_dir():
+        page = _laboratory_page(directory)
+    else:
+        raise UserError(f'{directory} is neither a run (config.json) nor a laboratory (findings); give the directory '
+                        'that training, or an experiment, wrote')  # fmt: skip
+    path = directory / 'report.html'
+    write_atomically(path, page.encode())
+    return path
+
+
+def _run_page(run_dir: Path) -> str:
+    config = _read_settings(run_dir, 'config.json') or {}
     records = _read_records(run_dir / 'metrics.jsonl')
     if records:
         _save_training_curves(records, run_dir / 'figures')
@@ -48,7 +61,7 @@ def write(run_dir: Path) -> Path:
         identity = config['identity']
     except (KeyError, AttributeError, TypeError) as error:
         raise UserError(f'{run_dir}/config.json is no run of this version ({error!r}); train it again') from error
-    page = _template().render(
+    return _template('run').render(
         name=run_dir.resolve().name,
         identity=identity,
         overview=overview,
@@ -59,9 +72,32 @@ def write(run_dir: Path) -> Path:
         findings=[_section(finding, run_dir) for finding in findings.load_all(run_dir)],
         symbols=SYMBOLS,
     )
-    path = run_dir / 'report.html'
-    write_atomically(path, page.encode())
-    return path
+
+
+def _laboratory_page(lab: Path) -> str:
+    found = findings.load_all(lab)
+    named = {run.identity for finding in found for run in finding.runs}
+    return _template('laboratory').render(
+        name=lab.resolve().name,
+        runs=[run for run in map(_row, sorted(lab.glob('*/config.json'))) if run['identity'] in named],
+        findings=[_section(finding, lab) for finding in found],
+        symbols=SYMBOLS,
+    )
+
+
+def _row(path: Path) -> dict[str, object]:
+    """A run of a laboratory, in short."""
+    record, records = json.loads(path.read_text()), _read_records(path.with_name('metrics.jsonl'))
+    tests = [each for each in records if each['kind'] == 'test']
+    return {
+        'title': record['title'],
+        'identity': record['identity'],
+        'seed': record['config']['seed'],
+        'step': max((each['step'] for each in records), default=0),
+        'error': tests[-1]['error'] if tests else None,
+        'diverged': diverged(path.parent),
+        'directory': path.parent.name,
+    }
 
 
 def gauge(claim: Claim) -> dict[str, float | bool]:
@@ -83,7 +119,7 @@ def gauge(claim: Claim) -> dict[str, float | bool]:
     }
 
 
-def _template() -> jinja2.Template:
+def _template(kind: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -92,7 +128,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {'number': number, 'span': span, 'plain': plain, 'summary': summary, 'gauge': gauge}
-    return environment.get_template('report.html.j2')
+    return environment.get_template(f'{kind}.html.j2')
 
 
 def _overview(record: Mapping, records: list[dict]) -> dict[str, object]:

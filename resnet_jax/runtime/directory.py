@@ -122,6 +122,17 @@ def read_metrics(run_dir: Path) -> list[dict]:
         raise UserError(f'{path} has a damaged line ({error}); delete that line and start again') from None
 
 
+def complete(run_dir: Path, steps: int) -> bool:
+    """Has the run its last evaluation and the checkpoint of its last step, that of `steps`?"""
+    evaluated = any(record['kind'] == 'test' and record['step'] >= steps for record in read_metrics(run_dir))
+    return evaluated and has_checkpoint(run_dir, steps)
+
+
+def diverged(run_dir: Path) -> bool:
+    """Did its training end with a loss or a parameter that is not finite?"""
+    return any(record['kind'] == 'diverged' for record in read_metrics(run_dir))
+
+
 def append_metrics(run_dir: Path, record: dict) -> None:
     with (run_dir / 'metrics.jsonl').open('a') as file:
         finite = {key: None if value != value or abs(value) == float('inf') else value

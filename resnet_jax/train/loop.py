@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from resnet_jax.data import resident, sources
 from resnet_jax.data.augment import IMAGENET, Normalization, statistics
 from resnet_jax.data.resident import Examples
-from resnet_jax.errors import Stopped, UserError
+from resnet_jax.errors import Diverged, Stopped, UserError
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.progress import Progress, silent
 from resnet_jax.runtime import directory, mesh
@@ -92,6 +92,7 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
     with directory.held(run_dir), stop_request() as stop:
         directory.check(run_dir, config)
         splits = place_dataset(config.data, mesh.whole(devices), partial(_loading, watch)).read('train', 'test')
+        _check_batch(config, len(splits.train.labels))
         network, optimizer = make_network(config), sgd(config.train)
         checkpoints = Checkpoints(run_dir, keep=config.run.keep, snapshots=config.run.snapshots)
         if checkpoints.steps:
@@ -106,6 +107,15 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
             checkpoints.save(0, state)
         steps = many_steps(network, optimizer, config, devices)
         _run(config, network, steps, splits, state, checkpoints, recorder, stop)
+
+
+def _check_batch(config: ConfigDict, examples: int) -> None:
+    """Refuses a batch that is larger than the training split: what `data.classes` leave, the data alone tell."""
+    if examples < config.train.batch_size:
+        raise UserError(
+            f'config.train.batch_size is {config.train.batch_size}; it must be at most the {examples} training '
+            f'examples that data.classes {config.data.classes} and data.selection {config.data.selection} leave'
+        )
 
 
 def _loading(watch: Callable[[dict], None], what: str, done: int, total: int) -> None:
@@ -188,6 +198,7 @@ def _run(
         clock.count(done)
         step += done
         if not _finite(state):
+            recorder('diverged', step)
             raise _diverged(step, checkpoints)
         if _due(step, config.run.log_every, config.run.steps):
             state = _record_train(
@@ -232,9 +243,9 @@ def _finite(state: TrainState) -> Bool[Array, '']:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in numbers]))
 
 
-def _diverged(step: int, checkpoints: Checkpoints) -> UserError:
+def _diverged(step: int, checkpoints: Checkpoints) -> Diverged:
     good = max(saved for saved in checkpoints.steps)
-    return UserError(
+    return Diverged(
         f'the loss or a parameter is not finite at step {step}; the last good checkpoint is that of step {good} in '
         f'{checkpoints.directory}. Lower train.schedule.learning_rate or add a warm-up, in another --run'
     )

@@ -1,6 +1,4 @@
 import collections
-import functools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +66,13 @@ def test_single_deletions_of_a_plain_network_leave_out_what_changes_the_shape(ma
     assert [list(np.flatnonzero(each)) for each in lesions] == [[0], [1], [3], [4], [6]]
 
 
+def test_pair_deletions_are_every_two_of_them_once(make_arch):
+    pairs = lesion.pair_deletions(make_arch(**PLAIN))  # blocks 1, 2, 4, 5 and 7 can be deleted
+    expected = [[0, 1], [0, 3], [0, 4], [0, 6], [1, 3], [1, 4], [1, 6], [3, 4], [3, 6], [4, 6]]
+    assert [list(np.flatnonzero(each)) for each in pairs] == expected
+    assert lesion.pair_deletions(make_arch(**PLAIN | {'stage_blocks': (1, 1, 1)})).shape == (0, 3)
+
+
 def test_random_deletions_are_that_many_candidates_and_every_candidate_as_often():
     candidates = np.array([True, False, True, True, True, False, True])
     lesions = lesion.random_deletions(np.random.default_rng(0), candidates, 2, 4000)
@@ -123,66 +128,3 @@ def test_deleting_a_block_of_a_plain_network_passes_its_input(make_network):
     np.testing.assert_array_equal(deleted[0], intact[0])
     np.testing.assert_array_equal(deleted[1], deleted[0])  # it is not negative: the last ReLU leaves it
     assert np.abs(intact[1] - intact[0]).max() > 0.01
-
-
-# Sweeps
-
-
-@functools.cache
-def classify(network):
-    return jax.jit(lambda *given: jnp.argmax(network.apply(*given, train=False), axis=-1))
-
-
-def parts(network, variables, sizes):
-    """Images, with labels that the intact network gets right two times in three."""
-    rng = np.random.default_rng(6)
-    for size in sizes:
-        x = jnp.asarray(rng.normal(size=(size, 8, 8, 1)), jnp.float32)
-        guess = classify(network)(variables, x, network.intact_gates())
-        yield x, jnp.where(jnp.asarray(rng.random(size) < 1 / 3), (guess + 1) % 10, guess)
-
-
-@pytest.mark.parametrize(
-    ('fields', 'sizes'),
-    [({}, (7, 7)), (PLAIN | {'stage_blocks': (1, 3, 1)}, (7, 4))],
-    ids=['preact', 'plain, and a last part that is smaller'],
-)
-def test_a_sweep_finds_what_the_whole_network_finds_lesion_by_lesion(make_network, fields, sizes):
-    network, variables = make_network('float32', **fields)
-    arch = network.arch
-    several = lesion.random_deletions(np.random.default_rng(0), lesion.deletable(arch), 2, 4)
-    none = np.zeros((1, arch.blocks), bool)
-    lesions = np.concatenate([lesion.single_deletions(arch), several, none])
-    chunks = list(parts(network, variables, sizes))
-    told = []
-    intact, right = lesion.sweep(network, variables, iter(chunks), lesions, progress=lambda *what: told.append(what))
-
-    def naive(gates):
-        return np.concatenate([classify(network)(variables, x, gates) == labels for x, labels in chunks])
-
-    np.testing.assert_array_equal(intact, naive(network.intact_gates()))
-    for each, found in zip(lesions, right, strict=True):
-        np.testing.assert_array_equal(found, naive(lesion.delete(network.intact_gates(), each)))
-    np.testing.assert_array_equal(right[-1], intact)
-    assert 0 < intact.sum() < len(intact) and (right[:-1] != intact).any()
-    total = len(lesions) * len(chunks)
-    assert [done for _, done, _ in told] == [*range(16, total, 16), total]
-    assert {of for _, _, of in told} == {total}
-
-
-def test_a_hundred_lesions_compile_nothing_that_one_of_each_stage_has_not(tiny, caplog):
-    network, variables = tiny
-    arch, rng = network.arch, np.random.default_rng(0)
-    chunks = list(parts(network, variables, (7,)))
-    lesion.sweep(network, variables, chunks, lesion.single_deletions(arch)[[0, 1, 3, 4, 6, 7]])
-    different = rng.choice(2**arch.blocks, 100, replace=False)
-    lesions = (different[:, None] >> np.arange(arch.blocks)) % 2 == 1
-    with jax.log_compiles():
-        lesion.sweep(network, variables, chunks, lesions)
-        assert compiled(caplog) == []
-        lesion.sweep(network, variables, [(x[:2], labels[:2]) for x, labels in chunks], lesions[:1])
-        assert '_lesioned' in compiled(caplog)  # the negative control: another batch is another program
-
-
-def compiled(caplog):
-    return re.findall(r'Finished XLA compilation of jit\((\w+)\)', caplog.text)

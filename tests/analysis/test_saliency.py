@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.analysis.saliency import _log_probability, saliency
+from resnet_jax.analysis.saliency import log_probability, saliency
 
 
 @partial(jax.jit, static_argnames='network')
@@ -36,11 +36,11 @@ def test_log_p_is_that_of_log_softmax_and_its_gradient_keeps_its_digits_where_p_
     logits = np.random.default_rng(0).normal(size=(5, 10)) * 10
     labels = jnp.arange(5)
     expected = jax.nn.log_softmax(jnp.asarray(logits))[jnp.arange(5), labels]
-    np.testing.assert_allclose(_log_probability(jnp.asarray(logits), labels), expected, rtol=1e-12)
+    np.testing.assert_allclose(log_probability(jnp.asarray(logits), labels), expected, rtol=1e-12)
 
     certain = np.array([[40.0, 0.0, 1.0]])  # 1 - p is e^-40 + e^-39, which float32 cannot tell from 0 beside 1
     exact = np.array([np.exp(-40) + np.exp(-39), -np.exp(-40), -np.exp(-39)])
-    gradient = jax.grad(lambda z: _log_probability(z, jnp.zeros(1, jnp.int32)).sum())
+    gradient = jax.grad(lambda z: log_probability(z, jnp.zeros(1, jnp.int32)).sum())
     np.testing.assert_allclose(gradient(jnp.asarray(certain, jnp.float32))[0], exact, rtol=1e-5)
     of_softmax = jax.grad(lambda z: jax.nn.log_softmax(z)[0, 0])(jnp.asarray(certain, jnp.float32))
     assert float(of_softmax[0, 0]) == 0  # the negative control

@@ -88,6 +88,41 @@ def test_a_selection_that_leaves_nothing_is_refused(selection, data_config, refu
         assert f'data.selection is {selection}' in said and '1438' in said
 
 
+def test_the_first_classes_are_those_examples_of_every_split_in_their_order(data_config):
+    data = data_config('digits', selection=790)
+    whole = sources.load(data)
+    data.classes = 3
+    some = sources.load(data)
+    for split in ('train', 'selection', 'test'):
+        ours, all_of_them = getattr(some, split), getattr(whole, split)
+        np.testing.assert_array_equal(ours.labels, all_of_them.labels[all_of_them.labels < 3])
+        np.testing.assert_array_equal(ours.images, all_of_them.images[all_of_them.labels < 3])
+        assert 0 < len(ours) < len(all_of_them)
+    assert some.classes == whole.classes and len(some.classes) == 10  # the head has an output for each
+
+
+def test_the_first_training_examples_are_the_first_of_what_is_left_and_no_other_split_is_cut(data_config):
+    data = data_config('digits', selection=158)
+    data.classes = 2
+    whole = sources.load(data)
+    data.examples = 50
+    some = sources.load(data)
+    np.testing.assert_array_equal(some.train.images, whole.train.images[:50])
+    np.testing.assert_array_equal(some.train.labels, whole.train.labels[:50])
+    for split in ('selection', 'test'):
+        np.testing.assert_array_equal(getattr(some, split).images, getattr(whole, split).images)
+
+
+def test_more_examples_than_the_classes_have_are_refused(data_config, refused):
+    data = data_config('digits', selection=158)
+    data.update(classes=2, examples=257)
+    said = refused(lambda: sources.load(data).train)
+    assert said == (
+        'data.examples is 257, but data.classes 2 and data.selection 158 leave 256 training examples; '
+        'ask for as many at most'
+    )
+
+
 def test_an_unknown_dataset_is_told_the_nearest_name(data_config, refused):
     assert 'the nearest is cifar10' in refused(sources.load, data_config('cifar-10'))
     assert 'the nearest is digits' in refused(sources.describe, 'Digit', '')

@@ -1,6 +1,5 @@
 """The lesion experiment: what it claims of measurements made up here, and what it measures on a real network."""
 
-import dataclasses
 import functools
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,130 +11,166 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import default
-from experiments._lesion_measure import Measurement, Singles
+from experiments._lesion_measure import draw_sets, error, interaction, stage_of
 from resnet_jax import config as configuration
 from resnet_jax import experiment, spec
-from resnet_jax.analysis.lesion import delete, deletion
+from resnet_jax.analysis.lesion import deletable, delete, deletion, is_entry, pair_deletions
 from resnet_jax.data import sources
 from resnet_jax.errors import UserError
+from resnet_jax.experiment import Measured
 from resnet_jax.models import zoo
-from resnet_jax.report.findings import Finding
+from resnet_jax.report.findings import Array
 from resnet_jax.run import Run
 
-EXPERIMENTS = Path(__file__).parents[2] / 'experiments'
 lesion = experiment.find('lesion')
-EXAMPLES, DRAWS = 2000, 40
+EXAMPLES, DRAWS, SOME = 2000, 40, 500
 CONFIG = lesion.get_config('cpu')
 CONFIG.update(draws=DRAWS, resamples=200)
 
 
-def test_every_experiment_has_a_test_and_is_what_the_runner_takes():
+def test_every_experiment_has_a_test():
     assert experiment.names() == sorted(path.stem[5:] for path in Path(__file__).parent.glob('test_*.py'))
-    for name in experiment.names():
-        module = experiment.find(name)
-        assert module.__doc__ and isinstance(module.TITLE, str)
-        for function in ('get_config', 'measure', 'arrays', 'claims', 'figures', 'summary', 'notes'):
-            assert callable(getattr(module, function))
-        for tier in experiment.TIERS:
-            assert isinstance(module.get_config(tier), ConfigDict)
 
 
 # Measurements made up
 
 
-def singles(depth=110, block='preact_resnet', shortcut='A', *, intact=6.0, inner=6.4, entry=40.0):
-    """Single deletions with errors of these percentages. Some examples are harder than others, for every network."""
-    blocks = (depth - 2) // 2
-    enters = np.isin(np.arange(blocks), (0, blocks // 3, 2 * blocks // 3))
-    there = np.array([index not in (blocks // 3, 2 * blocks // 3) for index in range(blocks)])
-    kept = there if shortcut == 'none' else np.ones(blocks, bool)
-    errors = np.where(enters, entry, inner)[kept]
-    return Singles(
-        *kind(depth, block, shortcut), blocks=np.flatnonzero(kept) + 1, entry=enters[kept],
-        intact=right(intact), right=np.stack([right(each) for each in errors]),
-    )  # fmt: skip
+def made(
+    depth=110, block='preact_resnet', shortcut='A', *, data='digits', intact=6.0, inner=6.4, entry=40.0, twice=6.4,
+    medians=None, fresh=None, spread=0.2, together=0.5, between=None, worth=1.0, entry_worth=20.0, noise=0.1,
+) -> Measured:  # fmt: skip
+    """A run with errors of these percentages. Some examples are harder than others, for every network.
+
+    `together`, `between`: the interaction of two blocks of one stage and of two, in points; `worth`: of blocks.
+    """
+    config = run_config(depth, block, shortcut, data)
+    arch, title = spec.architecture(config), configuration.title(config.network)
+    which = deletable(arch)
+    enters, numbers = is_entry(arch)[which], np.flatnonzero(which)
+    rng, counts = np.random.default_rng(0), np.array(CONFIG.counts)
+    several = about(PAPER if medians is None else medians, spread)
+    fresh = several - 0.1 if fresh is None else about(fresh, spread)
+    errors = np.where(enters, entry, inner)
+    pairs = np.nonzero(pair_deletions(arch))[1].reshape(-1, 2)
+    alike = stage_of(arch)[pairs[:, 0]] == stage_of(arch)[pairs[:, 1]]
+    alone = [errors[np.searchsorted(numbers, member)] for member in pairs.T]
+    both = sum(alone) - intact + np.where(alike, together, together if between is None else between)
+    orders = rng.normal(np.where(enters, entry_worth, worth), noise, (16, len(numbers)))
+    bodies = np.flatnonzero(~is_entry(arch))
+    arrays = {
+        'block': (numbers + 1, 'lesion'), 'is_entry': (enters, 'lesion'),
+        'stage': (stage_of(arch)[numbers] + 1, 'lesion'),
+        'intact_right': (right(intact), 'example'),
+        'single_right': (np.stack([right(each) for each in errors]), 'lesion example'),
+        'count': (counts, 'count'), 'error_without_entry': (several, 'count draw'),
+        'error_with_entry': (np.minimum(100, 2 * several), 'count draw'),
+        'stage_count': (np.array(CONFIG.stage_counts), 'stage_count'),
+        'error_by_stage': (np.full((arch.stages, len(CONFIG.stage_counts), DRAWS), 9.0), 'stage stage_count draw'),
+        'twice_block': (bodies + 1, 'twice'), 'twice_right': (np.stack([right(twice)] * len(bodies)), 'twice example'),
+        'fresh_intact_right': (right(intact), 'example'),
+        'fresh_single_right': (np.stack([right(each) for each in errors]), 'lesion example'),
+        'fresh_error_without_entry': (fresh, 'count draw'),
+        'pair': (pairs + 1, 'pair member'),
+        'pair_right': (np.stack([right(e)[:SOME] for e in both]), 'pair some_example'),
+        'shapley': (orders, 'order lesion'),
+    }  # fmt: skip
+    return Measured(
+        config, title, 330, {name: Array(each, tuple(axes.split()), '') for name, (each, axes) in arrays.items()}
+    )
 
 
-def kind(depth, family, shortcut):
-    """The name and the architecture of a network."""
+def about(medians, spread):
+    """Draws about these medians."""
+    return np.asarray(medians)[:, None] + spread * np.random.default_rng(0).normal(size=(len(medians), DRAWS))
+
+
+@functools.cache
+def run_config(depth, family, shortcut, data):
     config = default.get_config()
     config.network.update(zoo.settings(f'{family}{depth}'))
-    config.network.shortcut = shortcut
-    return configuration.title(config.network), spec.architecture(config)
+    config.network.shortcut, config.data.dataset = shortcut, data
+    return config
 
 
 def right(percent):
-    """All examples but the hardest, of which there are this many percent."""
-    return np.arange(EXAMPLES) >= round(EXAMPLES * percent / 100)
+    """All examples but the hardest, of which there are this many percent; among the first SOME as among all."""
+    ranks = np.arange(EXAMPLES).reshape(SOME, -1).T.ravel()
+    return ranks >= round(EXAMPLES * percent / 100)
 
 
 # Veit et al. 2016, figure 5: medians for k = 1, 2, 3, 5, 7, 10, 12, 15, 18, 20.
 PAPER = (6.5, 7.0, 7.7, 9.4, 11.2, 19.0, 24.9, 33.2, 51.7, 57.7)
 
 
-def measurement(network=None, others=(), *, data='digits', medians=PAPER, spread=0.2):
-    """Deletions of many blocks: draws about these medians."""
-    draws = np.asarray(medians)[:, None] + spread * np.random.default_rng(0).normal(size=(len(medians), DRAWS))
-    return Measurement(
-        data=data, config=CONFIG, network=network or singles(), others=tuple(others), counts=np.array(CONFIG.counts),
-        without_entry=draws, with_entry=np.minimum(100, 2 * draws),
-    )  # fmt: skip
-
-
 def verdict(measured, statement):
-    (claim,) = (claim for claim in lesion.claims(measured) if statement in claim.statement)
+    (claim,) = (claim for claim in lesion.claims(measured, CONFIG) if statement in claim.statement)
     assert claim.interval.low <= claim.measured <= claim.interval.high
     return claim.verdict
 
 
-VERDICTS = {  # statement, then what makes it supported, refuted and undecided
-    'costs little of what there is to lose': (
-        lambda **made: measurement(singles(**made)),
-        {'inner': 6.4}, {'inner': 30.0}, {'inner': 14.4},
-    ),
-    'A shallow residual network is hurt': (
-        lambda **made: measurement(singles(), [singles(20, **made)], data='cifar10'),
-        {'inner': 31.0}, {'inner': 10.0}, {'inner': 15.0},
+VERDICTS = {  # statement, the measurements, then what makes it supported, refuted and undecided
+    'Deleting any one block but an entry block costs little': (
+        lambda **said: [made(**said)], {'inner': 6.4}, {'inner': 30.0}, {'inner': 14.4},
     ),
     'costs more than deleting any other': (
-        lambda **made: measurement(singles(**made)),
-        {'inner': 6.4, 'entry': 12.0}, {'inner': 40.0, 'entry': 12.0}, {'inner': 30.0, 'entry': 30.1},
+        lambda **said: [made(**said)],
+        {'inner': 6.4, 'entry': 12.0}, {'inner': 40.0, 'entry': 12.0}, {'inner': 30.0, 'entry': 30.05},
     ),
     'hardly changes the error': (
-        lambda **made: measurement(singles(**made), data='cifar10'),
-        {'inner': 6.4}, {'inner': 12.0}, {'inner': 7.0},
+        lambda **said: [made(data='cifar10', **said)], {'inner': 6.4}, {'inner': 12.0}, {'inner': 7.0},
     ),
     'is felt': (
-        lambda **made: measurement(singles(**made), data='cifar10'),
-        {'entry': 20.0}, {'entry': 7.0}, {'entry': 11.0},
+        lambda **said: [made(data='cifar10', **said)], {'entry': 20.0}, {'entry': 7.0}, {'entry': 11.0},
     ),
     'grows smoothly': (
-        lambda **made: measurement(**made),
+        lambda **said: [made(**said)],
         {'medians': PAPER}, {'medians': PAPER[::-1]}, {'medians': PAPER, 'spread': 10.0},
     ),
     'Deleting 5 blocks': (
-        lambda **made: measurement(data='cifar10', **made),
+        lambda **said: [made(data='cifar10', **said)],
         {'medians': PAPER}, {'medians': (20.0,) * 10}, {'medians': (14.0,) * 10, 'spread': 2.0},
     ),
     'Deleting 10 blocks': (
-        lambda **made: measurement(data='cifar10', **made),
+        lambda **said: [made(data='cifar10', **said)],
         {'medians': PAPER}, {'medians': (60.0,) * 10}, {'medians': (12.0,) * 10, 'spread': 2.0},
     ),
     'Deleting 20 blocks': (
-        lambda **made: measurement(data='cifar10', **made),
+        lambda **said: [made(data='cifar10', **said)],
         {'medians': PAPER}, {'medians': (20.0,) * 10}, {'medians': (75.0,) * 10, 'spread': 2.0},
     ),
     'Resilience grows with depth': (
-        lambda **made: measurement(singles(), [singles(20, **made)]),
-        {'intact': 8.0, 'inner': 31.0}, {'intact': 8.0, 'inner': 8.0}, {'intact': 8.0, 'inner': 8.4},
+        lambda **said: [made(), made(20, intact=8.0, inner=31.0), made(56, **said)],
+        {'intact': 7.0, 'inner': 10.0}, {'intact': 7.0, 'inner': 40.0}, {'intact': 6.0, 'inner': 6.45},
+    ),
+    'A shallow residual network is hurt': (
+        lambda **said: [made(data='cifar10'), made(20, data='cifar10', **said)],
+        {'inner': 31.0}, {'inner': 10.0}, {'inner': 15.0},
     ),
     'Without shortcuts a deletion costs more': (
-        lambda **made: measurement(singles(), [singles(20, 'resnet', 'none', **made)]),
-        {'inner': 80.0}, {'inner': 6.0}, {'inner': 6.5},
+        lambda **said: [made(), made(20, 'resnet', 'none', **said)],
+        {'inner': 80.0}, {'inner': 6.0}, {'inner': 6.45},
     ),
     'does not survive losing one layer': (
-        lambda **made: measurement(singles(20, 'resnet', 'none', **made), data='cifar10'),
+        lambda **said: [made(20, 'resnet', 'none', data='cifar10', **said)],
         {'inner': 89.0}, {'inner': 50.0}, {'inner': 80.0},
+    ),
+    'Applying any one block twice': (
+        lambda **said: [made(**said)], {'twice': 6.4}, {'twice': 30.0}, {'twice': 14.4},
+    ),
+    'with fresh statistics more than half of the loss remains': (
+        lambda **said: [made(**said)],
+        {'fresh': PAPER}, {'fresh': (6.5,) * 10}, {'fresh': (12.5,) * 10, 'spread': 3.0},
+    ),
+    'they stand in for one another': (
+        lambda **said: [made(**said)], {'together': 2.0}, {'together': -4.0, 'inner': 10.0}, {'together': 0.0},
+    ),
+    'Blocks of one stage stand in': (
+        lambda **said: [made(**said)],
+        {'together': 2.0, 'between': 0.0}, {'together': 0.0, 'between': 2.0}, {'together': 0.6, 'between': 0.4},
+    ),
+    'is worth more than most others': (
+        lambda **said: [made(**said)],
+        {'entry_worth': 20.0}, {'entry_worth': 0.1}, {'entry_worth': 2.5, 'noise': 5.0},
     ),
 }  # fmt: skip
 
@@ -147,114 +182,139 @@ def test_each_claim_can_be_supported_refuted_and_undecided(statement, place, exp
     assert verdict(make(**cases[place]), statement) == expected
 
 
-def made_claims(*arguments, **more):
-    return [(claim.statement, claim.form) for claim in lesion.claims(measurement(*arguments, **more))]
+def claimed(*measured):
+    return [(claim.statement, claim.form) for claim in lesion.claims(measured, CONFIG)]
 
 
 def test_every_claim_that_can_be_made_is_in_the_test_above():
-    made = made_claims(singles(), [singles(20), singles(110, 'resnet', 'none')], data='cifar10')
-    assert len(made) == len(VERDICTS)
-    for statement, _ in made:
+    data = {'data': 'cifar10'}
+    statements = claimed(made(**data), made(20, **data), made(110, 'resnet', 'none', **data))
+    assert len(statements) == len(VERDICTS)
+    for statement, _ in statements:
         assert sum(part in statement for part in VERDICTS) == 1
 
 
 def test_numbers_are_held_against_the_papers_on_the_papers_data_and_network_alone():
-    forms = [form for _, form in made_claims(data='cifar10')]
-    assert forms.count('number') == 5 and forms.count('shape') == 3
-    for network, data in [
-        (singles(), 'digits'),
-        (singles(), 'cifar100'),
-        (singles(56), 'cifar10'),
-        (singles(110, 'resnet'), 'cifar10'),
-        (singles(110, shortcut='B'), 'cifar10'),
-    ]:
-        assert [form for _, form in made_claims(network, data=data)] == ['shape'] * 3
-        notes = lesion.notes(measurement(network, data=data))
-        assert any('only the shape of a claim is tested' in note for note in notes)
+    forms = [form for _, form in claimed(made(data='cifar10'))]
+    assert forms.count('number') == 5 and forms.count('shape') == 8
+    others = (
+        {}, {'data': 'cifar100'}, {'data': 'cifar10', 'depth': 56}, {'data': 'cifar10', 'block': 'resnet'},
+        {'data': 'cifar10', 'shortcut': 'B'},
+    )  # fmt: skip
+    for fields in others:
+        run = made(**fields)
+        assert [form for _, form in claimed(run)] == ['shape'] * 8
+        assert any('only the shape of a claim is tested' in note for note in lesion.notes([run], CONFIG))
 
 
 def test_a_plain_network_alone_claims_nothing_but_on_the_papers_data():
-    plain = singles(20, 'resnet', 'none')
-    assert made_claims(plain) == []
-    assert made_claims(plain, data='cifar10') == [
-        ('A plain network (plain20) does not survive losing one layer', 'number')
+    assert claimed(made(20, 'resnet', 'none')) == []
+    assert claimed(made(20, 'resnet', 'none', data='cifar10')) == [
+        ('A plain network (plain 20) does not survive losing one layer', 'number')
     ]
 
 
-def test_depths_of_one_kind_are_compared_and_a_plain_network_with_the_residual_one_nearest_to_it():
-    others = [
-        singles(56),
-        singles(20),
-        singles(20, 'resnet', 'none'),
-        singles(56, 'resnet', 'none'),
-        singles(110, 'resnet'),
-    ]
-    statements = [statement for statement, _ in made_claims(singles(44), others)]
-    assert 'Resilience grows with depth: a deletion costs preact_resnet20 more than preact_resnet56' in statements
-    assert 'Without shortcuts a deletion costs more: plain56 against preact_resnet56' in statements
-    assert len(lesion.notes(measurement(singles(44), others))) < len(lesion.notes(measurement(singles(44))))
+def test_depths_of_one_kind_are_compared_and_each_plain_network_with_the_residual_one_nearest_to_it():
+    others = [made(56), made(20), made(20, 'resnet', 'none'), made(56, 'resnet', 'none'), made(110, 'resnet')]
+    statements = [statement for statement, _ in claimed(made(44), *others)]
+    depths = '(preact ResNet 20, preact ResNet 44, preact ResNet 56)'
+    assert f'Resilience grows with depth: a deletion costs less in each deeper network {depths}' in statements
+    for depth in (20, 56):
+        assert f'Without shortcuts a deletion costs more: plain {depth} against preact ResNet {depth}' in statements
+    assert len(lesion.notes([made(44), *others], CONFIG)) < len(lesion.notes([made(44)], CONFIG))
 
 
 def test_an_error_that_never_changes_does_not_grow():
-    constant = dataclasses.replace(measurement(), without_entry=np.full((10, DRAWS), 90.0))
-    assert verdict(constant, 'grows smoothly') == 'refuted'
+    assert verdict([made(medians=(90.0,) * 10, spread=0.0)], 'grows smoothly') == 'refuted'
+
+
+def test_a_network_that_cannot_be_recalibrated_claims_nothing_of_it():
+    run = made()
+    for name in [name for name in run.arrays if name.startswith('fresh')]:
+        del run.arrays[name]
+    assert not any('fresh' in statement for statement, _ in claimed(run))
+    assert lesion.figures([run], CONFIG) and not any('fresh' in label for label in lesion.summary([run], CONFIG))
 
 
 def test_the_interval_is_that_of_paired_examples():
     """One block alone: the increase is a mean of paired differences, whose standard error is known."""
     intact, deleted = right(6.0), np.random.default_rng(0).permutation(right(10.0))
-    network = Singles(
-        *kind(110, 'preact_resnet', 'A'), blocks=np.array([1, 2]), entry=np.array([True, False]), intact=intact,
-        right=np.stack([np.zeros(EXAMPLES, bool), deleted]),
-    )  # fmt: skip
-    measured = dataclasses.replace(measurement(network, data='cifar10'), config=ConfigDict(CONFIG.to_dict()))
-    measured.config.resamples = 4000
-    (claim,) = (claim for claim in lesion.claims(measured) if 'hardly' in claim.statement)
+    run, config = made(data='cifar10'), ConfigDict(CONFIG.to_dict())
+    inner = ~run['is_entry'] & (run['block'] != 2)
+    rows = run['single_right'].copy()
+    rows[~run['is_entry']] = deleted
+    run.arrays['single_right'] = Array(rows, ('lesion', 'example'), '')
+    config.resamples = 2000
+    (claim,) = (claim for claim in lesion.claims([run], config) if 'hardly' in claim.statement)
     differences = 100 * (intact.astype(float) - deleted)
     error = differences.std() / np.sqrt(EXAMPLES)
-    assert claim.measured == pytest.approx(4.0)
+    assert inner.any() and claim.measured == pytest.approx(4.0)
     assert claim.interval.low == pytest.approx(4 - 1.96 * error, abs=0.15 * error)
     assert claim.interval.high == pytest.approx(4 + 1.96 * error, abs=0.15 * error)
 
 
+def test_the_interaction_is_what_two_cost_beyond_each_alone():
+    run = made(20, intact=6.0, inner=10.0, entry=40.0, together=3.0, between=1.0)
+    found, pairs = interaction(run).mean(axis=1), run['pair'] - 1
+    alike = stage_of(run.arch)[pairs[:, 0]] == stage_of(run.arch)[pairs[:, 1]]
+    np.testing.assert_allclose(found, np.where(alike, 3.0, 1.0), atol=0.3)  # 500 examples: steps of 0.2 points
+
+
 def test_claims_repeat():
-    assert lesion.claims(measurement()) == lesion.claims(measurement())
+    assert lesion.claims([made()], CONFIG) == lesion.claims([made()], CONFIG)
 
 
 KINDS = [(block, shortcut) for block in ('resnet', 'preact_resnet') for shortcut in ('A', 'B', 'C', 'none')]
 
 
-def test_no_two_kinds_of_network_share_a_name():
-    names = {singles(20, *kind).name for kind in KINDS}
-    assert len(names) == len(KINDS) and {'resnet20', 'preact_resnet20', 'plain20', 'resnet20-shortcut-B'} < names
+@pytest.mark.parametrize('others', [(), KINDS], ids=['alone', 'compared'])
+def test_every_figure_has_its_numbers_and_every_claim_its_figure(others):
+    measured = [made(44, data='cifar10'), *(made(20, *kind, data='cifar10') for kind in others)]
+    drawings = lesion.figures(measured, CONFIG)
+    for drawing in drawings.values():
+        assert len({len(column) for column in drawing.numbers.values()}) == 1
+    assert {claim.figure for claim in lesion.claims(measured, CONFIG)} <= {f'lesion_{name}' for name in drawings}
+    said = [label for label in lesion.summary(measured, CONFIG) if label.endswith('one block deleted, median')]
+    assert len(said) == 1 + len(others)
 
 
-@pytest.mark.parametrize('others', [(), tuple(singles(20, *kind) for kind in KINDS)], ids=['alone', 'compared'])
-def test_a_finding_is_made_of_it_as_the_runner_makes_it(others):
-    measured = measurement(singles(44), others, data='cifar10')
-    drawings = lesion.figures(measured)
-    finding = Finding(
-        experiment='lesion', title=lesion.TITLE, run='0' * 16, step=1, tier='cpu', compared=(), data=measured.data,
-        summary=lesion.summary(measured), claims=tuple(lesion.claims(measured)), arrays=lesion.arrays(measured),
-        figures={f'lesion_{name}': caption for name, (_, caption, _) in drawings.items()},
-        notes=tuple(lesion.notes(measured)),
-    )  # fmt: skip
-    axes = {'lesion': 21, 'example': EXAMPLES, 'count': 10, 'draw': DRAWS}
-    for name, array in finding.arrays.items():
-        if not name.startswith('single_error_'):
-            assert array.values.shape == tuple(axes[axis] for axis in array.axes), name
-    assert sum(name.startswith('single_error_') for name in finding.arrays) == len(others)
-    assert len([label for label in finding.summary if label.endswith('one block deleted, median')]) == 1 + len(others)
-    for _, _, numbers in drawings.values():
-        assert len({len(column) for column in numbers.values()}) == 1
+def test_the_papers_curve_is_drawn_block_for_block_or_by_relative_position():
+    published = lesion.figures.__globals__['published']
+    places, errors, label = published(made(110))
+    np.testing.assert_allclose(places, np.arange(1, 55))
+    assert errors[0] == 42.15 and errors[18] == 12.22 and '110' in label  # entry blocks 1 and 19
+    places, errors, label = published(made(20))
+    assert len(errors) == 9 and errors[0] == 69.98 and label.startswith('paper, preact 20')
+    places, errors, _ = published(made(56))  # 27 blocks
+    assert len(errors) == 9 and places[0] == 2 and places[-1] == 26
+    assert published(made(56, shortcut='none')) is None
 
 
 def test_the_short_table_says_what_was_measured():
-    summary = lesion.summary(measurement(singles(inner=6.5, entry=40.0), data='cifar10'))
+    summary = lesion.summary([made(inner=6.5, entry=40.0, data='cifar10')], CONFIG)
     assert summary['test error, intact'] == '6.00 % (120 of 2000)'
     assert summary['one block deleted, median'] == '6.50 % (51 blocks, entry blocks apart)'
+    assert summary['one block deleted, median by stage'] == '6.50 %, 6.50 %, 6.50 %'
     assert summary['an entry block deleted'] == '40.0 % (block 1), 40.0 % (block 19), 40.0 % (block 37)'
     assert set(summary) > {'5 blocks deleted, median', '10 blocks deleted, median', '20 blocks deleted, median'}
+
+
+def test_networks_without_a_block_to_lose_are_refused_before_anything_is_computed(make_arch):
+    lesion.check([make_arch(stage_blocks=(1, 2, 1)), make_arch(stage_blocks=(1, 1, 1))])  # only the main one counts
+    with pytest.raises(UserError) as refused:
+        lesion.check([make_arch(stage_blocks=(1, 1, 1))])
+    assert str(refused.value) == (
+        'all blocks of this network (stage_blocks [1, 1, 1]) enter a stage; lesions need a stage of two blocks or '
+        'more, as of 14 layers'
+    )
+
+
+@pytest.mark.parametrize('tier', experiment.TIERS)
+def test_it_names_networks_of_three_depths_and_plain_ones(tier):
+    archs = [spec.architecture(config) for config in lesion.runs(lesion.get_config(tier))]
+    assert [arch.blocks for arch in archs][:5] == [54, 27, 9, 27, 9]
+    assert [arch.plain for arch in archs][:5] == [False] * 3 + [True] * 2
+    lesion.check(archs)
 
 
 # Measured
@@ -267,45 +327,64 @@ def classify(network):
 
 def run_of(network, variables) -> Run:
     """What `measure` takes of a run: sixty of the digits' test images."""
-    data = ConfigDict({'dataset': 'digits', 'data_dir': '', 'selection': 0})
-    test = sources.load(data).test
-    images = (jnp.asarray(test.images[:60], jnp.float32) - 5) / 6
-    labels = jnp.where(jnp.arange(60) % 3 == 0, test.labels[:60], classify(network)(variables, images))
-    chunks = [(images, labels)]
-    config = ConfigDict({'data': data})
-    path = Path('runs/some')
+    data = default.get_config().data
+    data.dataset = 'digits'
+    splits = sources.load(data)
+
+    def examples(split, count):
+        there = getattr(splits, split)
+        return (jnp.asarray(there.images[:count], jnp.float32) - 5) / 6, jnp.asarray(there.labels[:count])
+
+    images, labels = examples('test', 60)
+    labels = jnp.where(jnp.arange(60) % 3 == 0, labels, classify(network)(variables, images))
+
+    def some(split, count):
+        return (images[:count], labels[:count]) if split == 'test' else examples(split, count)
+
     run: Run = SimpleNamespace(
-        network=network, variables=variables, config=config, chunks=lambda split: chunks, path=path, title='tiny'
+        network=network, variables=variables, chunks=lambda split: [(images, labels)], examples=some
     )  # pyright: ignore[reportAssignmentType]
     return run
 
 
-def test_measuring_deletes_every_block_and_as_many_together_as_there_are(make_network):
-    network, variables = make_network('float32', stage_blocks=(2, 2, 2))
-    run = run_of(network, variables)
-    shallow = run_of(*make_network('float32', stage_blocks=(1, 1, 1)))  # all its blocks enter a stage: left out
-    other = run_of(network, jax.tree.map(lambda leaf: 1.1 * leaf, variables))
+def settings():
     config = lesion.get_config('cpu')
-    config.draws = 5
-    measured = lesion.measure(run, [shallow, other], config, lambda *_: None)
-    ((images, labels),) = run.chunks('test')
+    config.update(draws=3, counts=(1, 2), stage_counts=(1, 2), examples=20, order_pairs=2, recalibration_batch=30)
+    return config
 
-    def found(lesions):
+
+def test_measuring_deletes_every_block_and_many_together(make_network):
+    network, variables = make_network('float32', stage_blocks=(2, 3), widths=(4, 8))
+    run, config = run_of(network, variables), settings()
+    ((images, labels),) = run.chunks('test')
+    found = {name: array.values for name, array in lesion.measure(run, config, lambda *_: None).items()}
+
+    def after(lesions):
         return np.asarray(classify(network)(variables, images, delete(network.intact_gates(), lesions)) == labels)
 
-    assert measured.data == 'digits' and measured.network.name == 'tiny'
-    np.testing.assert_array_equal(measured.network.blocks, range(1, 7))
-    np.testing.assert_array_equal(measured.network.entry, [True, False] * 3)
-    np.testing.assert_array_equal(measured.network.intact, found(deletion(network.arch, [])))
+    np.testing.assert_array_equal(found['block'], range(1, 6))
+    np.testing.assert_array_equal(found['is_entry'], [True, False, True, False, False])
+    np.testing.assert_array_equal(found['stage'], [1, 1, 2, 2, 2])
+    np.testing.assert_array_equal(found['intact_right'], after(deletion(network.arch, [])))
+    sets = draw_sets(network.arch, config)
     for number in (1, 4):
-        np.testing.assert_array_equal(measured.network.right[number - 1], found(deletion(network.arch, [number])))
-    assert len(measured.others) == 1 and measured.others[0].right.shape == (6, 60)
-    np.testing.assert_array_equal(measured.counts, [1, 2, 3])  # no more than three blocks enter no stage
-    assert measured.without_entry.shape == measured.with_entry.shape == (3, 5)
-    all_inner = 100 * (1 - found(deletion(network.arch, [2, 4, 6])).mean())
-    np.testing.assert_allclose(measured.without_entry[2], all_inner)
-    again = lesion.measure(run, [], config, lambda *_: None)
-    np.testing.assert_array_equal(again.with_entry, measured.with_entry)
-    assert lesion.claims(measured) and lesion.figures(measured)
-    with pytest.raises(UserError, match='all blocks of runs/some enter a stage; lesions need a network of 14 layers'):
-        lesion.measure(shallow, [], config, lambda *_: None)
+        np.testing.assert_array_equal(found['single_right'][number - 1], after(deletion(network.arch, [number])))
+    for name, drawn in (('error_without_entry', sets.without_entry), ('error_with_entry', sets.with_entry)):
+        np.testing.assert_allclose(found[name][1, 2], error(after(drawn[1, 2])))
+    assert np.isnan(found['error_by_stage'][0, 1]).all() and np.isfinite(found['error_by_stage'][1]).all()
+    np.testing.assert_allclose(found['error_by_stage'][1, 1], error(after(deletion(network.arch, [4, 5]))))
+    pair = list(map(tuple, found['pair'])).index((2, 5))
+    np.testing.assert_array_equal(found['pair_right'][pair], after(deletion(network.arch, [2, 5]))[:20])
+    nothing = after(deletion(network.arch, range(1, 6)))[:20].mean()
+    np.testing.assert_allclose(found['shapley'].sum(axis=1), 100 * (found['intact_right'][:20].mean() - nothing))
+    np.testing.assert_array_equal(found['twice_block'], [2, 4, 5])
+    assert found['fresh_single_right'].shape == (5, 60) and found['fresh_error_without_entry'].shape == (2, 3)
+    again = lesion.measure(run, config, lambda *_: None)
+    for name, array in again.items():
+        np.testing.assert_array_equal(array.values, found[name], err_msg=name)
+
+
+def test_of_a_network_whose_blocks_all_enter_a_stage_each_is_deleted_alone(make_network):
+    network, variables = make_network('float32', stage_blocks=(1, 1), widths=(4, 8))
+    found = lesion.measure(run_of(network, variables), settings(), lambda *_: None)
+    assert found['single_right'].values.shape == (2, 60) and found['error_without_entry'].values.shape == (0, 3)

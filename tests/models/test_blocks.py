@@ -107,20 +107,28 @@ def random_gates(arch, count):
     return np.random.default_rng(5).uniform(size=(2, arch.blocks, count))
 
 
+def small(make_network, fields):
+    """A network of these settings, its variables, images, and gates an example."""
+    network, variables = make_network(**SMALL | fields)
+    validity.check(network.arch)
+    x = images(network.arch)
+    return network, variables, x, random_gates(network.arch, len(x))
+
+
+def gated(network, variables, x, gates):
+    """The logits in evaluation, with gates of the forward pass alone."""
+    return network.apply(variables, x, Gates(*gates, *jnp.ones_like(gates)), train=False)
+
+
 @settings
 @pytest.mark.usefixtures('float64')
 def test_every_setting_is_that_of_the_second_implementation(make_network, reference, fields):
     """Evaluation with gates, every example its own; training, and the running statistics that follow it."""
-    network, variables = make_network(**SMALL | fields)
-    validity.check(network.arch)
-    x = images(network.arch)
-    gates = random_gates(network.arch, len(x))
+    network, variables, x, gates = small(make_network, fields)
 
     @jax.jit
     def both(variables, x, gates):
-        intact = jnp.ones_like(gates[0])
-        evaluated = network.apply(variables, x, Gates(*gates, intact, intact), train=False)
-        return evaluated, network.apply(variables, x, train=True, mutable=['batch_stats'])
+        return gated(network, variables, x, gates), network.apply(variables, x, train=True, mutable=['batch_stats'])
 
     evaluated, (trained, updates) = both(variables, jnp.asarray(x), jnp.asarray(gates))
     np.testing.assert_allclose(evaluated, reference(network.arch, variables)(x, *gates), rtol=1e-10, atol=1e-11)
@@ -136,16 +144,8 @@ def test_every_setting_is_that_of_the_second_implementation(make_network, refere
 @pytest.mark.parametrize('fields', STOCHASTIC.values(), ids=STOCHASTIC)
 @pytest.mark.usefixtures('float64')
 def test_what_is_drawn_in_training_is_its_mean_in_evaluation(make_network, reference, fields):
-    network, variables = make_network(**SMALL | fields)
-    validity.check(network.arch)
-    x = images(network.arch)
-    gates = random_gates(network.arch, len(x))
-
-    @jax.jit
-    def evaluate(variables, x, gates):
-        return network.apply(variables, x, Gates(*gates, *jnp.ones_like(gates)), train=False)
-
-    logits = evaluate(variables, jnp.asarray(x), jnp.asarray(gates))
+    network, variables, x, gates = small(make_network, fields)
+    logits = jax.jit(gated, static_argnums=0)(network, variables, jnp.asarray(x), jnp.asarray(gates))
     np.testing.assert_allclose(logits, reference(network.arch, variables)(x, *gates), rtol=1e-10, atol=1e-11)
 
 

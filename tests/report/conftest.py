@@ -42,10 +42,10 @@ def finding():
     return findings.Finding(
         experiment='lesion',
         title='Lesions',
-        run=spec.identity(digits.get_config()),
-        step=330,
+        question='Is a network resilient to losing any one of its blocks?',
         tier='cpu',
-        compared=(),
+        settings={'draws': 12, 'counts': [1, 2, 3]},
+        runs=(findings.Subject(spec.identity(digits.get_config()), 'preact_resnet110', 0, 330),),
         data='digits',
         summary={'blocks': 54, 'error (%)': 1.1, 'entry blocks': [1, 19, 37], 'exact': True, 'worst': None},
         claims=(

@@ -106,7 +106,7 @@ def test_the_same_run_has_the_same_report(measured_run):
 def test_a_run_without_findings_says_so(run_dir):
     page = Page(html.write(run_dir))
     assert_self_contained(page)
-    assert 'No experiment has been run on this network yet' in page.text
+    assert 'No experiment has been done yet' in page.text
     assert len(page.all('img')) == 1
 
 
@@ -143,14 +143,14 @@ def test_a_missing_figure_is_said(measured_run):
 
 def test_a_finding_of_another_run_is_said(measured_run, finding):
     assert 'not on this one' not in Page(html.write(measured_run)).text
-    findings.save(dataclasses.replace(finding, run='another'), measured_run)
+    findings.save(dataclasses.replace(finding, runs=(finding.runs[0]._replace(identity='another'),)), measured_run)
     assert 'measured on run another, not on this one' in Page(html.write(measured_run)).text
 
 
 def test_a_finding_of_an_earlier_step_is_said(measured_run, finding):
     assert 'before the last one' not in Page(html.write(measured_run)).text
-    findings.save(dataclasses.replace(finding, step=165), measured_run)
-    assert 'cpu tier, at step 165 before the last one recorded' in Page(html.write(measured_run)).text
+    findings.save(dataclasses.replace(finding, runs=(finding.runs[0]._replace(step=165),)), measured_run)
+    assert 'cpu tier, 1 run, at step 165 before the last one recorded' in Page(html.write(measured_run)).text
 
 
 def test_hostile_text_stays_text(measured_run, finding, make_claim):
@@ -162,7 +162,8 @@ def test_hostile_text_stays_text(measured_run, finding, make_claim):
     texts = dict.fromkeys(('statement', 'source', 'quantity', 'expected', 'n', 'data'), HOSTILE)
     claims = [dataclasses.replace(claim, **texts) for claim in finding.claims]
     hostile = dataclasses.replace(
-        finding, title=HOSTILE, run=HOSTILE, tier=HOSTILE, data=HOSTILE, claims=tuple(claims), notes=(HOSTILE,),
+        finding, title=HOSTILE, question=HOSTILE, runs=(finding.runs[0]._replace(identity=HOSTILE),), tier=HOSTILE,
+        data=HOSTILE, claims=tuple(claims), notes=(HOSTILE,),
         summary={HOSTILE: HOSTILE} | dict.fromkeys('abcd', HOSTILE), figures={'single_deletion': HOSTILE})  # fmt: skip
     findings.save(hostile, measured_run)
 
@@ -190,7 +191,7 @@ def test_a_hostile_finding_cannot_reach_other_files(measured_run):
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r'is not a run: it has no config\.json'):
+    with pytest.raises(UserError, match=r'is neither a run \(config\.json\) nor a laboratory'):
         html.write(tmp_path)
     assert not list(tmp_path.iterdir())
 

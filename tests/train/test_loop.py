@@ -131,3 +131,14 @@ def test_the_largest_seed_that_a_config_may_have_can_be_trained_with(config, tmp
     spec.validate(config)
     train(config, tmp_path)
     assert Checkpoints(tmp_path, read_only=True).steps == [0, 1]
+
+
+def test_a_batch_larger_than_what_the_classes_leave_is_refused_before_anything_is_written(config, tmp_path):
+    config.data.classes, config.train.batch_size = 2, 300
+    with pytest.raises(UserError) as error:
+        train(config, tmp_path / 'run')
+    assert str(error.value) == (
+        'config.train.batch_size is 300; it must be at most the 288 training examples that data.classes 2 and '
+        'data.selection 0 leave'
+    )
+    assert not (tmp_path / 'run' / 'config.json').exists()

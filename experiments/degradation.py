@@ -1,0 +1,298 @@
+"""Degradation: do deeper plain networks train worse, and residual ones not?
+
+He, Zhang, Ren & Sun 2015, "Deep residual learning for image recognition" (arXiv 1512.03385), section 4.2, figures 1
+and 6. Plain and residual networks of several depths, which have the same parameters (shortcut A has none), are trained
+by one recipe, with the same seeds, hence the same order and augmentation of the data. Training and test error are
+those of the last step, in evaluation mode, without augmentation; a network whose training diverges counts as chance.
+
+Two more questions. How much of it does batch normalisation cure? Both kinds are trained without it, the residual ones
+with SkipInit (De & Smith 2020, arXiv 2002.10444), since they would explode. Wider instead of deeper? The shallower
+networks get the parameters of the deeper ones by width (Zagoruyko & Komodakis 2016, arXiv 1605.07146).
+
+    resnet-jax experiment degradation
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from experiments._networks import network
+from experiments._training import columns, diverged, measure, rows, said, values
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+from resnet_jax.experiment import Drawing, Measured
+from resnet_jax.models import counts
+from resnet_jax.models.architecture import Architecture
+from resnet_jax.report import figures as style
+from resnet_jax.report.claims import Claim, Interval
+from resnet_jax.report.findings import Plain
+from resnet_jax.report.intervals import all_seeds, over_seeds
+
+__all__ = ['TITLE', 'check', 'claims', 'diverged', 'figures', 'get_config', 'measure', 'notes', 'runs', 'summary']
+
+TITLE = 'Deeper plain networks'
+PAPER = 'He et al. 2015, arXiv 1512.03385, section 4.2'
+ABOVE_ZERO, BELOW_ZERO = Interval(float(np.nextafter(0, 1)), np.inf), Interval(-np.inf, float(np.nextafter(0, -1)))
+TEST_ERRORS = {20: 8.75, 56: 6.97, 110: 6.61}  # of residual networks on CIFAR-10, table 6
+
+
+def get_config(tier: str) -> ConfigDict:
+    """Which depths, and how many seeds."""
+    return ConfigDict(
+        {
+            'tier': tier,
+            'depths': {'cpu': (8, 20, 56), 'paper': (20, 32, 44, 56, 110)}[tier],
+            'shallow': 20,  # is compared with
+            'deep': 56,
+            'depths_without_norm': {'cpu': (8, 20), 'paper': (20, 56)}[tier],
+            'seeds': (0, 1, 2),
+        }
+    )
+
+
+def runs(config: ConfigDict) -> list[ConfigDict]:
+    """Plain and residual by depth, without BN by depth, and wide ones."""
+    made, make = [], partial(network, config.tier)
+    for seed in config.seeds:
+        for family in ('resnet', 'plain'):
+            made += [make(f'{family}{depth}', seed) for depth in config.depths]
+            gain = 'skipinit' if family == 'resnet' else 'none'
+            made += [make(f'{family}{depth}', seed, norm='none', gain=gain) for depth in config.depths_without_norm]
+            made.append(_wide(config, family, seed))
+    return made
+
+
+def _wide(config: ConfigDict, family: str, seed: int) -> ConfigDict:
+    """The shallow network, as many times wider as it takes to have the deep one's parameters."""
+    make = partial(network, config.tier, seed=seed)
+    narrow, deep = (
+        make(f'{family}{config.shallow}'),
+        counts.parameters(spec.architecture(make(f'{family}{config.deep}'))),
+    )
+
+    def widened(stem_width: int) -> ConfigDict:
+        factor = stem_width / narrow.network.stem_width
+        widths = tuple(round(factor * width) for width in narrow.network.widths)
+        return make(f'{family}{config.shallow}', stem_width=stem_width, widths=widths)
+
+    candidates = [widened(narrow.network.stem_width + more) for more in range(1, 4 * narrow.network.stem_width)]
+    return min(candidates, key=lambda each: abs(counts.parameters(spec.architecture(each)) - deep))
+
+
+def check(architectures: Sequence[Architecture]) -> None:
+    """There must be plain and residual networks of two depths to compare."""
+    kinds = {(arch.plain, counts.depth(arch)) for arch in architectures if arch.norm != 'none'}
+    depths = [len({depth for plain, depth in kinds if plain == which}) for which in (True, False)]
+    if min(depths) < 2:
+        raise UserError(
+            f'degradation compares two depths and more, plain and residual; here are {depths[0]} plain and {depths[1]} '
+            'residual ones: leave out --run, and what is missing is trained'
+        )
+
+
+Kind = tuple[bool, bool, int]  # plain, with BN, depth
+
+
+def _kinds(measured: Sequence[Measured]) -> tuple[dict[Kind, list[Measured]], dict[bool, list[Measured]]]:
+    """The runs by their kind, and the wide ones (plain or not); each by seed."""
+    narrow = min(run.arch.widths for run in measured)
+    found: dict[Kind, list[Measured]] = {}
+    wide: dict[bool, list[Measured]] = {}
+    for run in sorted(measured, key=lambda run: (run.arch.plain, run.depth, run.seed)):
+        if run.arch.widths != narrow:
+            wide.setdefault(run.arch.plain, []).append(run)
+        else:
+            found.setdefault((run.arch.plain, run.arch.norm != 'none', run.depth), []).append(run)
+    return found, wide
+
+
+def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
+    """Differences seed by seed, of the same data in the same order; what He et al. say must hold in all seeds."""
+    kinds, wide = _kinds(measured)
+    depths = sorted(depth for plain, norm, depth in kinds if plain and norm)
+    shallow, deep = (
+        (config.shallow, config.deep) if {config.shallow, config.deep} <= {*depths} else (depths[0], depths[-1])
+    )
+    claim = partial(_claim, data=measured[0].data, n=f'{len(kinds[True, True, deep])} seeds')
+
+    def error(plain: bool, norm: bool, depth: int, name: str = 'training_error') -> np.ndarray:
+        return values(kinds[plain, norm, depth], name)
+
+    made = [
+        claim(
+            error(True, True, deep) - error(True, True, shallow), accept=ABOVE_ZERO, figure='curves',
+            statement=f'Of plain networks the deeper one has the higher training error ({deep} against {shallow})',
+            expected='above 0 (figure 6, left)',
+        ),
+        claim(
+            error(False, True, deep) - error(False, True, shallow), accept=BELOW_ZERO, figure='curves',
+            statement=f'Of residual networks the deeper one has the lower training error ({deep} against {shallow})',
+            expected='below 0 (figure 6, middle)',
+        ),
+        claim(
+            error(True, True, deep) - error(False, True, deep), accept=ABOVE_ZERO, figure='by_depth',
+            statement=f'With shortcuts {deep} layers train better than without',
+            expected='above 0 (figure 6)',
+        ),
+    ]  # fmt: skip
+    made += _norm_claims(kinds, claim) + _wide_claims(kinds, wide, deep, claim)
+    if measured[0].data == 'cifar10':
+        made += [
+            _number(runs, expected)
+            for depth, expected in TEST_ERRORS.items()
+            if (runs := kinds.get((False, True, depth)))
+        ]
+    return made
+
+
+def _norm_claims(kinds: dict[Kind, list[Measured]], claim) -> list[Claim]:
+    """With and without BN, at the depths that there are of both."""
+    depths = sorted(depth for plain, norm, depth in kinds if plain and not norm)
+    if len(depths) < 2 or any((plain, norm, depth) not in kinds for depth in (depths[0], depths[-1])
+                              for plain in (True, False) for norm in (True, False)):  # fmt: skip
+        return []
+    shallow, deep = depths[0], depths[-1]
+
+    def worse(plain: bool, norm: bool) -> np.ndarray:
+        """By how much the deeper of the two trains worse."""
+        return values(kinds[plain, norm, deep], 'training_error') - values(
+            kinds[plain, norm, shallow], 'training_error'
+        )
+
+    claim = partial(claim, figure='by_depth', expected='not in the paper, whose networks all have BN')
+    return [
+        claim(
+            worse(True, False) - worse(True, True), accept=ABOVE_ZERO,
+            statement=f'BN cures part of it: without BN, plain networks lose more from {shallow} to {deep} layers',
+        ),
+        claim(
+            worse(True, False) - worse(False, False), accept=ABOVE_ZERO,
+            statement=f'Shortcuts cure it without BN too: plain networks lose more from {shallow} to {deep} layers',
+        ),
+    ]  # fmt: skip
+
+
+def _wide_claims(kinds: dict[Kind, list[Measured]], wide: dict[bool, list[Measured]], deep: int, claim) -> list[Claim]:
+    """Wider against deeper at equal parameters, by the test error."""
+    made = []
+    for plain, runs in wide.items():
+        difference = values(runs, 'test_error') - values(kinds[plain, True, deep], 'test_error')
+        against = f'{runs[0].depth} layers against {deep}, {"plain" if plain else "residual"}'
+        made.append(
+            claim(
+                difference, accept=BELOW_ZERO, figure='by_depth', interval=over_seeds,
+                statement=f'Wider beats deeper at equal parameters: {against}',
+                quantity='difference of the test errors, mean over seeds, percentage points',
+                source='Zagoruyko & Komodakis 2016, arXiv 1605.07146, section 3',
+                expected='below 0 (residual, CIFAR-10)',
+            )
+        )  # fmt: skip
+    return made
+
+
+def _claim(
+    differences: np.ndarray, *, interval=all_seeds, source: str = PAPER, figure: str,
+    quantity: str = 'difference of the training errors, median and range over seeds, percentage points', **said,
+) -> Claim:  # fmt: skip
+    value, its = interval(differences)
+    return Claim(measured=value, interval=its, source=source, quantity=quantity, form='shape',
+                 figure=f'degradation_{figure}', **said)  # fmt: skip
+
+
+def _number(runs: Sequence[Measured], expected: float) -> Claim:
+    value, interval = over_seeds(values(runs, 'test_error'))
+    return Claim(
+        statement=f'ResNet-{runs[0].depth} reaches the error of the paper', source=f'{PAPER}, table 6',
+        quantity='test error, mean over seeds, last step, %', expected=f'{expected} %', form='number',
+        accept=Interval(expected - 0.5, expected + 0.5), measured=value, interval=interval, n=f'{len(runs)} seeds',
+        data='cifar10', figure='degradation_by_depth',
+    )  # fmt: skip
+
+
+def summary(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Plain]:
+    """Training and test error of every kind: the median, and all seeds."""
+    return {
+        f'{name}, {split} error': said(runs, f'{split}_error')
+        for name, runs in _named(measured).items()
+        for split in ('training', 'test')
+    }
+
+
+def _named(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
+    kinds, wide = _kinds(measured)
+    names = {True: 'plain', False: 'residual'}
+    named = {f'{names[plain]} {depth}{"" if norm else ", no BN"}': each for (plain, norm, depth), each in kinds.items()}
+    return named | {f'{names[plain]} {each[0].depth}, wide': each for plain, each in wide.items()}
+
+
+def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
+    """Under which conditions the claims are tested."""
+    said = [
+        'Claims of this paper must hold in every seed: the interval is the range over seeds. Plain and residual twins '
+        'of one seed have the same parameters, start from the same draw, and see the same images in the same order.',
+        'Without BN the residual networks have SkipInit: one learned number a block, which is 0 at the start.',
+        'Where the shallower residual networks leave nothing of the training split wrong, the deeper ones cannot have '
+        'a lower error: there the claim on residual networks is refuted for want of a harder task.',
+    ]
+    if measured[0].data != 'cifar10':
+        said.append(
+            f'The paper is on CIFAR-10; on {measured[0].data} only the signs are tested, with a recipe of its own.'
+        )
+    return said
+
+
+def figures(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Drawing]:
+    """The curves of training (figures 1 and 6 of the paper), and the ends by depth."""
+    kinds, _ = _kinds(measured)
+    every = [(name, run) for name, runs in _named(measured).items() for run in runs]
+    course = [(name, run.seed, step, error) for name, run in every
+              for step, error in zip(run['training_steps'], run['training_errors'], strict=True)]  # fmt: skip
+    keys = ('network', 'seed', 'step', 'training error (%)')
+    named, chance = _named(measured), 100 * (1 - 1 / measured[0].arch.classes)
+    return {
+        'curves': Drawing(
+            _curves({kind: runs for kind, runs in kinds.items() if kind[1]}),
+            'Error on the training batches as training goes on, as figure 6 of the paper, by the number of layers '
+            '(right): the median over seeds, and their range (band).',
+            {key: [row[index] for row in course] for index, key in enumerate(keys)},
+        ),
+        'by_depth': Drawing(
+            rows(named, chance),
+            'Error at the end of training, on the training split and on the test split: every seed (points) and the '
+            'median (bar). Dotted: chance.',
+            columns(named),
+        ),
+    }
+
+
+def _curves(kinds: dict[Kind, list[Measured]]) -> Figure:
+    figure, axes = style.figure(1, 2, sharey=True)
+    with style.style():
+        for panel, plain in zip(axes[0], (True, False), strict=True):
+            labels = []
+            for series, (kind, runs) in zip(style.SERIES, [each for each in kinds.items() if each[0][0] == plain],
+                                            strict=False):  # fmt: skip
+                steps, curves = _aligned(runs)
+                if not len(steps):
+                    continue
+                panel.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=series.color, alpha=0.18,
+                                   linewidth=0)  # fmt: skip
+                panel.plot(steps, np.median(curves, axis=0), color=series.color, linestyle=series.linestyle)
+                labels.append((float(np.median(curves[:, -1])), f'{kind[2]}', series.color))
+            panel.set(xlabel='step', title='plain' if plain else 'residual', ylim=(0, 100))
+            figure.draw_without_rendering()
+            style.label_lines(panel, labels)
+        axes[0, 0].set_ylabel('training error (%)')
+    return figure
+
+
+def _aligned(runs: Sequence[Measured]) -> tuple[np.ndarray, np.ndarray]:
+    """The steps that all seeds have a record of, and the errors there (seeds, steps)."""
+    whole = [run for run in runs if len(run['training_steps'])]
+    if not whole:
+        return np.zeros(0), np.zeros((0, 0))
+    length = min(len(run['training_steps']) for run in whole)
+    return whole[0]['training_steps'][:length], np.stack([run['training_errors'][:length] for run in whole])

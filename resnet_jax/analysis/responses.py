@@ -1,0 +1,73 @@
+"""Responses: how large is what each layer gives (He et al. 2015, arXiv 1512.03385, section 4.2 and figure 7)?
+
+The response of a 3x3 layer is its output after batch normalisation, before ReLU and addition.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from resnet_jax.models.architecture import Architecture
+from resnet_jax.models.blocks import block
+from resnet_jax.models.parts import Conv, Norm, Parts
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.models.stems import stem
+
+
+def has_responses(arch: Architecture) -> bool:
+    """Is every convolution followed by normalisation, in a branch that is one chain?"""
+    behind = arch.placement in ('original', 'relu_before_addition', 'relu_only_preactivation')
+    return behind and arch.norm != 'none' and arch.block in ('basic', 'bottleneck')
+
+
+@partial(jax.jit, static_argnames='network')
+def responses(network: ResNet, variables: dict, images: Float[Array, 'n h w c']) -> Float[Array, ' layers']:
+    """The standard deviation of every 3x3 layer's response, in evaluation, in network order.
+
+    It is over all examples, pixels and channels. The network must be one of `has_responses`.
+    """
+    places = [(path, names) for path, parts in _sequences(network.arch) if (names := _behind_3x3(parts))]
+    paths = {(*path, name) for path, names in places for name in names}
+    _, kept = network.apply(
+        variables, images, train=False, mutable=['intermediates'],
+        capture_intermediates=lambda module, method: method == '__call__' and module.path in paths,
+    )  # fmt: skip
+    found = []
+    for path, names in places:
+        own = _module(kept['intermediates'], path)
+        found.append(jnp.stack([_deviation(own[name]['__call__'][0]) for name in names], axis=-1).ravel())
+    return jnp.concatenate(found)
+
+
+def _sequences(arch: Architecture) -> list[tuple[tuple[str, ...], Parts]]:
+    """Stem and branches with the paths of their modules, in network order; a body once."""
+    found: list[tuple[tuple[str, ...], Parts]] = [(('stem',), stem(arch))]
+    for stage, blocks in enumerate(arch.stage_blocks):
+        name = f'stage{stage + 1}'
+        found.append(((name, 'entry'), block(arch, stage, entry=True).residual))
+        if blocks > 1:
+            found.append(((name, 'body'), block(arch, stage, entry=False).residual))
+    return found
+
+
+def _behind_3x3(parts: Parts) -> list[str]:
+    """The normalisations that follow 3x3 convolutions."""
+    return [
+        norm.name for conv, norm in pairwise(parts)
+        if isinstance(conv, Conv) and conv.size == (3, 3) and isinstance(norm, Norm)
+    ]  # fmt: skip
+
+
+def _module(kept: Mapping, path: tuple[str, ...]) -> Mapping:
+    for name in path:
+        kept = kept[name]
+    return kept
+
+
+def _deviation(response: Float[Array, '*blocks n h w c']) -> Float[Array, ' layers']:
+    """Of one layer; of a body's, that come stacked, of each block's."""
+    return jnp.atleast_1d(jnp.std(response, axis=(-4, -3, -2, -1)))
