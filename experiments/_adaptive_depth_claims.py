@@ -14,7 +14,7 @@ from resnet_jax.report.intervals import CONFIDENCE, all_seeds, over_seeds
 
 HAUSER = 'Hauser 2019, arXiv 1902.04106'
 JASTRZEBSKI = 'Jastrzebski et al. 2018, arXiv 1710.04773'
-GREFF = 'Greff et al. 2017, arXiv 1612.07771, section 3'
+GREFF = 'Greff et al. 2017, arXiv 1612.07771'
 ALAIN = 'Alain & Bengio 2016, arXiv 1610.01644'
 OURS = 'this project'
 ABOVE_ZERO = Interval(float(np.nextafter(0, 1)), np.inf)
@@ -33,13 +33,13 @@ def _block_claims(measured: Sequence[Measured]) -> list[Claim]:
     claim = partial(_of_all_seeds, group)
     made = [
         claim(
-            lambda run: 100 * float(np.mean(_cosines(run) < 0)), source=f'{JASTRZEBSKI}, section 4.2', figure='cosines',
+            lambda run: 100 * float(np.mean(_cosines(run) < 0)), source=JASTRZEBSKI, figure='cosines',
             statement='Blocks step downhill: what a block adds points against the gradient of the loss by its input',
             quantity='blocks of which the mean cosine of F(h) and ∂L/∂h is negative, %',
             expected='all; the last one about -0.1', accept=Interval(90.0, 100.0),
         ),
         claim(
-            lambda run: _trend(_cosines(run)), source=f'{JASTRZEBSKI}, section 4.2', figure='cosines',
+            lambda run: _trend(_cosines(run)), source=JASTRZEBSKI, figure='cosines',
             statement='Later blocks point more against the gradient than earlier ones',
             quantity='rank correlation of the mean cosine with the number of the block', expected='negative',
             accept=BELOW_ZERO,
@@ -69,7 +69,7 @@ def _block_claims(measured: Sequence[Measured]) -> list[Claim]:
     if len(group[0]['read_out_error']) > 1:
         made.append(
             claim(
-                lambda run: _trend(run['read_out_error']), source=f'{JASTRZEBSKI}, section 4.3', figure='read_outs',
+                lambda run: _trend(run['read_out_error']), source=JASTRZEBSKI, figure='read_outs',
                 statement='The classifier plugged in behind each block of the last stage errs less and less',
                 quantity='rank correlation of the test error with the number of the block', expected='negative',
                 accept=BELOW_ZERO,

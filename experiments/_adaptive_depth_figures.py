@@ -84,6 +84,8 @@ def _sizes(groups: list[list[Measured]]) -> Drawing:
         below.set(xlabel='blocks', ylabel='mean ‖F(h)‖ / ‖h‖', xscale='log', yscale='log')
         blocks = [group[0].arch.blocks for group in groups]
         below.set_xticks(blocks, labels=[str(each) for each in blocks])
+        sizes = [np.mean([mean_size(run) for run in group]) for group in groups]
+        below.set_yticks(sizes, labels=[f'{each:.2g}' for each in sizes])
         below.minorticks_off()
         figure.legend(loc='outside upper center', ncols=3)
     return Drawing(

@@ -44,14 +44,14 @@ def _twin_claims(depth: int, pairs: Pairs, claim: Callable[..., Claim]) -> list[
     for place, when in _when(pairs):
         made.append(
             claim(
-                [end_to_end(run, 'random_relative', place) for run, _ in pairs], source=PROJECT, figure='depth',
+                [end_to_end(run, place, 'random_relative') for run, _ in pairs], source=PROJECT, figure='depth',
                 statement=f'A residual network amplifies small random changes ({depth} layers, {when})',
                 quantity='log10 of the relative gain from the image to the logits', expected='above 0',
             )
         )  # fmt: skip
         made += [
             claim(
-                [statistic(run, checkpoint=place) - statistic(plain, checkpoint=place) for run, plain in pairs],
+                [statistic(run, place) - statistic(plain, place) for run, plain in pairs],
                 statement=f'Residual networks {what} than plain ones ({depth} layers, {when})', source=PROJECT,
                 quantity=f'log10 of the ratio, residual to plain: {quantity}', expected='above 0', figure=figure,
             )
@@ -73,7 +73,7 @@ def _depth_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) -> 
     """Of residual networks of several depths, after training."""
     return [
         claim(
-            [end_to_end(other, 'random_relative', -1) - end_to_end(one, 'random_relative', -1) for one, other in pairs],
+            [end_to_end(other, -1, 'random_relative') - end_to_end(one, -1, 'random_relative') for one, other in pairs],
             statement=f'The deeper residual network amplifies more ({deep} layers against {shallow}, after training)',
             source=PROJECT, quantity='log10 of the ratio of the relative gains to the logits, deep to shallow',
             expected='above 0', figure='depth',
@@ -131,7 +131,7 @@ def _claim(
     )  # fmt: skip
 
 
-def end_to_end(run: Measured, name: str, checkpoint: int) -> float:
+def end_to_end(run: Measured, checkpoint: int, name: str) -> float:
     """log10 of the relative gain from the image to the logits."""
     return float(np.log10(run[name][checkpoint, -1]))
 

@@ -2,8 +2,8 @@
 
 What a block does: the size of what its residual branch adds, ‖F(h)‖/‖h‖ (Hauser 2019, arXiv 1902.04106: it falls as one
 over the number of blocks), how far its output is from its input, and the cosine of F(h) with the gradient of the loss
-by h (Jastrzebski et al. 2018, arXiv 1710.04773, sections 3 and 4: a small step downhill). What is known behind it: how
-well it estimates its stage's output (Greff et al. 2017, arXiv 1612.07771, section 3), the classifier plugged in there
+by h (Jastrzebski et al. 2018, arXiv 1710.04773: a small step downhill). What is known behind it: how
+well it estimates its stage's output (Greff et al. 2017, arXiv 1612.07771), the classifier plugged in there
 (Jastrzebski), a linear probe (Alain & Bengio 2016, arXiv 1610.01644). Learned gates (SkipInit, ReZero) are read.
 
 How many blocks are needed: blocks are removed one after the other with nothing trained again, always the one that then
@@ -144,7 +144,7 @@ def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
     tasks = [run for run in measured if run.config is not None and run.config.data.classes]
     if tasks:
         said.append(
-            f'Tasks: the first classes alone, {tasks[0].config.data.examples} training images each and as many images '  # pyright: ignore[reportOptionalMemberAccess]
+            f'Tasks: the first classes alone, {config.task_examples} training images each and as many images '
             'to select on; the head keeps an output for every class of the dataset; as many steps of training.'
         )
     if len(kinds(measured)) == 1:

@@ -141,7 +141,7 @@ def summary(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Plain
     table: dict[str, Plain] = {}
     for network_name, runs in networks(measured).items():
         for name, what in (('random_relative', 'random'), ('adversarial_relative', 'adversarial')):
-            first, last = (np.median([10 ** end_to_end(run, name, place) for run in runs]) for place in (0, -1))
+            first, last = (np.median([10 ** end_to_end(run, place, name) for run in runs]) for place in (0, -1))
             table[f'{network_name}, relative gain to the logits, {what}'] = f'{first:.3g} first, {last:.3g} last'
         value = np.median([run['softmax'][-1] for run in runs])
         table[f'{network_name}, mean norm of ∂softmax/∂image, last'] = f'{value:.3g}'

@@ -88,7 +88,7 @@ def test_resnet20_is_the_recipe_of_he_et_al_2015():
         },
         'data': {
             'dataset': 'cifar10', 'data_dir': '', 'selection': 0, 'normalize': 'pixel_mean', 'crop_fraction': 1.0,
-            'shift': 4, 'flip': True,
+            'shift': 4, 'flip': True, 'classes': 0, 'examples': 0,
         },
         'train': {
             'batch_size': 128, 'momentum': 0.9, 'nesterov': False, 'weight_decay': 1e-4, 'decay_norm_and_bias': True,

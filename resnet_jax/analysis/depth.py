@@ -34,10 +34,10 @@ class Blocks(NamedTuple):
     Attributes:
       size: ‖F(h)‖ / ‖h‖ (Hauser 2019, arXiv 1902.04106: the scaled perturbation).
       change: ‖y - h‖ / ‖h‖, 0 of the identity; NaN where the shapes differ.
-      cosine: of F(h) and ∂L/∂h, where L is the example's cross-entropy (Jastrzebski et al. 2018, arXiv 1710.04773,
-        section 3.2); 0 where one of them is 0, NaN where the shapes differ.
+      cosine: of F(h) and ∂L/∂h, where L is the example's cross-entropy (Jastrzebski et al. 2018, arXiv 1710.04773);
+        0 where one of them is 0, NaN where the shapes differ.
       distance: mean over features of y - Y, where Y is the last output of the block's stage (Greff et al. 2017,
-        arXiv 1612.07771, equation 4).
+        arXiv 1612.07771).
       squared: mean over features of (y - Y)².
       mean, square: of Y and Y² over features.
     """
@@ -73,7 +73,7 @@ def blocks(network: ResNet, variables: dict, images: Float[Array, 'n h w c'], la
 
 @partial(jax.jit, static_argnames='network')
 def read_outs(network: ResNet, variables: dict, images: Float[Array, 'n h w c']) -> Float[Array, 'blocks n classes']:
-    """Logits of the head plugged in behind each block of the last stage (Jastrzebski et al. 2018, section 4.3).
+    """Logits of the head plugged in behind each block of the last stage (Jastrzebski et al. 2018).
 
     Nothing is trained again: where the head has BN, its statistics are those of the last block's output.
     """

@@ -158,7 +158,8 @@ def _sensitivity(network, variables, images, labels, states, drawn) -> Sensitivi
     of_loss = _unit(of_loss)  # of an example classified with confidence it is too small to be squared
     squares, by_image = lax.map(pulled, jnp.concatenate([drawn, of_softmax, of_loss[None]]))
     halves = squares[:-1].reshape(2, len(drawn), *squares.shape[1:])
-    return Sensitivity(*jnp.mean(halves, axis=1), _unit(by_image[-1]))
+    of_logits, of_probabilities = jnp.mean(halves, axis=1)
+    return Sensitivity(of_logits, of_probabilities, _unit(by_image[-1]))
 
 
 def probes(key: Array, like: Float[Array, 'n outputs'], draws: int) -> Float[Array, 'probes n outputs']:

@@ -14,11 +14,11 @@ from resnet_jax.analysis.gradients import apply_head
 from resnet_jax.analysis.lesion import delete
 from resnet_jax.models.suffix import block_inputs, body_block, entry_block
 
-LABELS = np.arange(5)
+LABELS = np.arange(5, dtype=np.int32)
 KINDS = [
     {},
     {'placement': 'original', 'shortcut': 'exclusive_gating'},
-    {'shortcut': 'C', 'block': 'bottleneck', 'mid_ratios': (0.25, 0.25)},
+    {'shortcut': 'C', 'block': 'bottleneck', 'mid_ratios': (0.5, 0.5)},
     {'survival': 0.5, 'gain': 'rezero', 'share': 'kernels', 'squeeze_excite': 2},
     {'placement': 'original', 'shortcut': 'none'},
 ]

@@ -212,7 +212,7 @@ def test_a_narrow_layer_written_out_grows_as_measured():
 
 def test_wide_residual_blocks_of_one_pixel_have_the_gain_of_the_mean_field(make_arch):
     """x + V relu(W relu(x)): the first ReLU halves W's variance, so that gain² is 1 + σ_v² (σ_w² / 2) / 2."""
-    width, blocks = 256, 9
+    width, blocks = 256, 17
     network = ResNet(make_arch(
         placement='relu_only_preactivation', norm='none', stage_blocks=(blocks,), stem_width=width, widths=(width,),
         image_shape=(1, 1, 8),
