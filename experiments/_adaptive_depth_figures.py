@@ -177,7 +177,7 @@ def _removal(group: Sequence[Measured]) -> Drawing:
 
 def _fewest(measured: Sequence[Measured], bound: float) -> Drawing:
     groups = kinds(measured)
-    figure, ((axes,),) = style.figure(1, 1, heights=(1.0 + 0.34 * len(groups),))
+    figure, ((axes,),) = style.figure(1, 1, heights=(0.9 + 0.45 * len(groups),))
     every = [(label(group[0]), run) for group in groups for run in group]
     with style.style():
         series = style.SERIES[0]
@@ -186,7 +186,7 @@ def _fewest(measured: Sequence[Measured], bound: float) -> Drawing:
             axes.plot(shares, [place] * len(group), series.marker, color=series.color, alpha=0.7)
             axes.vlines(np.median(shares), place - 0.3, place + 0.3, color=style.INK, linewidth=1.5)
         axes.set(xlabel='fewest blocks needed (% of all)', xlim=(-2, 102), yticks=range(len(groups)))
-        axes.set_yticklabels([f'{label(group[0])} ({group[0].arch.blocks})' for group in groups])
+        axes.set_yticklabels([f'{label(group[0])} ({group[0].arch.blocks})'.replace(', ', '\n', 1) for group in groups])
         axes.invert_yaxis()
         axes.grid(axis='x')
     return Drawing(

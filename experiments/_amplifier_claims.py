@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments._twins import ABOVE_ZERO, Pairs, neighbours, twins
 from resnet_jax.analysis.gradients import adds_to_identity
-from resnet_jax.experiment import Measured
+from resnet_jax.experiment import Measured, by_network
 from resnet_jax.report.claims import Claim, Interval
 from resnet_jax.report.intervals import all_seeds, over_seeds
 
@@ -27,7 +27,7 @@ def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
     claim = partial(_claim, data=measured[0].data, examples=config.examples)
     pairs = twins(measured)
     made = _twin_claims(max(pairs), pairs[max(pairs)], claim) if pairs else []
-    return made + _depth_claims(measured, claim) + _growth_claims(measured, claim) + _field_claims(measured[0], config)
+    return made + _depth_claims(measured, claim) + _growth_claims(measured, claim) + _field_claims(measured, config)
 
 
 def _twin_claims(depth: int, pairs: Pairs, claim: Callable[..., Claim]) -> list[Claim]:
@@ -89,7 +89,8 @@ def _growth_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) ->
         return []
     return [
         claim(
-            [growth(run, 'back') / growth(run, 'forward') for run in runs], source=FIELD, figure='growth',
+            [growth(run, 'back') / growth(run, 'forward') for run in runs], figure='growth',
+            source=f'{PROJECT}, after {FIELD}, whose layers have no BN',
             statement='Before training a block multiplies the squared gradient as it multiplies the squared norm',
             quantity='log of the growth back over that of the growth forward, all blocks but entry blocks',
             expected='1: both by 1 + σ_v²σ_w²/2', accept=ALIKE,
@@ -97,21 +98,26 @@ def _growth_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) ->
     ]  # fmt: skip
 
 
-def _field_claims(main: Measured, config: ConfigDict) -> list[Claim]:
-    """Of wide random layers."""
+def _field_claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
+    """Of wide random layers: those drawn for each seed of the main network."""
     expected, made = 1 + config.variance**2 / 2, []
     for way, what in (('forward', 'squared norm'), ('back', 'squared gradient, on its way back,')):
-        value, interval = over_seeds(main[f'mean_field_{way}'])
+        value, interval = over_seeds(layers := random_layers(measured, way))
         made.append(
             Claim(
                 statement=f'A wide random ReLU residual layer multiplies the {what} by 1 + σ_v²σ_w²/2', source=FIELD,
                 quantity='factor of a layer, mean over layers', expected=f'{expected:g}',
                 accept=Interval(expected * (1 - MEAN_FIELD), expected * (1 + MEAN_FIELD)), form='number',
-                measured=value, interval=interval, n=f'{config.layers} layers of width {config.width}',
+                measured=value, interval=interval, n=f'{len(layers)} layers of width {config.width}',
                 data='synthetic', figure='amplifier_mean_field',
             )
         )  # fmt: skip
     return made
+
+
+def random_layers(measured: Sequence[Measured], way: str) -> np.ndarray:
+    """What each layer multiplies by, of all seeds of the main network."""
+    return np.concatenate([run[f'mean_field_{way}'] for run in by_network(measured)[measured[0].arch]])
 
 
 def _when(pairs: Pairs) -> list[tuple[int, str]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments._gradient_flow_figures import few_ticks
 from experiments._twins import Networks, has_body, networks
 from resnet_jax.analysis.gradients import adds_to_identity
 from resnet_jax.experiment import Drawing, Measured
@@ -83,7 +84,8 @@ def _places(shown: Networks) -> Drawing:
     return _lines(
         shown, rows, 'place',
         'What a small change of the image has become at the input of every block and of the head, and at the logits '
-        '(last), relative to the norms there and of the image: for random directions the gradient scale coefficient. '
+        '(last), relative to the norms there and of the image (place 0): for random directions the gradient scale '
+        'coefficient. '
         'Median over images, then over seeds.',
     )  # fmt: skip
 
@@ -123,6 +125,8 @@ def _lines(shown: Networks, rows: Sequence[tuple[str, str]], axis: str, caption:
             panels[0].set_ylabel(label)
             for panel in panels:
                 panel.axhline(1, color=style.INK, linewidth=0.8)
+                if axis == 'block':
+                    few_ticks(panel)
         figure.legend(loc='outside upper center', ncols=3)
     return Drawing(figure, caption, columns)
 
@@ -144,6 +148,7 @@ def _growth(name: str, runs: list[Measured]) -> Drawing:
                 panel.plot(blocks, values, **series.line, label=label)
             panel.axhline(1, color=style.INK, linewidth=0.8)
             panel.set(ylabel='factor of a block', yscale='log')
+            few_ticks(panel)
             columns['step'] += [int(runs[0]['step'][checkpoint])] * len(blocks)
             columns['block'] += list(blocks)
             columns['forward'] += list(drawn[0])
@@ -171,7 +176,8 @@ def _mean_field(main: Measured, config: ConfigDict) -> Drawing:
         figure.legend(loc='outside upper center', ncols=2)
     return Drawing(
         figure,
-        f'By what each of {config.layers} random layers x + V relu(W x) of width {config.width} multiplies the squared '
+        f'By what each of {config.layers} random layers x + V relu(W x) of width {config.width}, those of the main '
+        "run's seed, multiplies the squared "
         'norm, and on the way back the squared gradient, and what the mean field says.',
         {'layer': layers, 'forward': forward, 'back': back},
     )

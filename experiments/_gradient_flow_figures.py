@@ -108,7 +108,7 @@ def _terms(name: str, runs: Sequence[Measured]) -> Drawing:
                      ha='right', color=style.INK)  # fmt: skip
         top.set(ylabel='along the identity', ylim=(-1.2, None))
         bottom.set(xlabel='block', ylabel='size', yscale='log')
-        _few_ticks(bottom)
+        few_ticks(bottom)
         figure.legend(loc='outside upper center', ncols=3)
     return Drawing(
         figure,
@@ -119,7 +119,7 @@ def _terms(name: str, runs: Sequence[Measured]) -> Drawing:
     )
 
 
-def _few_ticks(panel: Axes) -> None:
+def few_ticks(panel: Axes) -> None:
     """On a logarithmic axis of few decades."""
     panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter(ticker.StrMethodFormatter('{x:g}'))
@@ -145,7 +145,7 @@ def _responses(shown: Networks) -> Drawing:
             columns['response'] += list(values)
         for panel, what in zip(axes[:, 0], ('in network order', 'sorted'), strict=True):
             panel.set(ylabel='response (std)', xlabel=f'3x3 layer, {what}', yscale='log')
-            _few_ticks(panel)
+            few_ticks(panel)
         figure.legend(loc='outside upper center', ncols=2)
     return Drawing(
         figure,

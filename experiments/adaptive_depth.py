@@ -50,6 +50,7 @@ def get_config(tier: str) -> ConfigDict:
             'others': ('preact_resnet20', 'preact_resnet110'),
             'seeds': (0, 1, 2),
             'task_examples': {'cpu': 128, 'paper': 5_000}[tier],  # training images of the tasks that are compared
+            'skipinit_rate': 0.03,  # learning rate without normalisation; at 0.1 it does not train
             'bound': 1.0,  # percentage points of error above the whole network's
             'penalty': 1e-3,  # of a probe's ridge, as a share of the features' mean variance
         }
@@ -62,10 +63,9 @@ def runs(config: ConfigDict) -> list[ConfigDict]:
     made = [network(config.tier, config.network, seed) for seed in config.seeds]
     made += [network(config.tier, shallow, seed) for seed in config.seeds] + [network(config.tier, deep)]
     made += [network(config.tier, config.network, seed, survival=0.5) for seed in config.seeds]
-    made += [
-        network(config.tier, config.network, gain='skipinit', norm='none'),
-        network(config.tier, config.network, gain='rezero'),
-    ]
+    skipinit = network(config.tier, config.network, gain='skipinit', norm='none')
+    skipinit.train.schedule.learning_rate = config.skipinit_rate
+    made += [skipinit, network(config.tier, config.network, gain='rezero')]
     made += [_task(config, classes, seed) for classes in (2, 10) for seed in config.seeds]
     return [*made, _task(config, 5, 0)]
 
@@ -146,6 +146,11 @@ def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
         said.append(
             f'Tasks: the first classes alone, {config.task_examples} training images each and as many images '
             'to select on; the head keeps an output for every class of the dataset; as many steps of training.'
+        )
+    if any(run.arch.gain == 'skipinit' for run in measured[1:]):
+        said.append(
+            f'SkipInit, which has no normalisation, is trained at a learning rate of {config.skipinit_rate:g}; at that '
+            'of the others its training error stays at chance.'
         )
     if len(kinds(measured)) == 1:
         said.append(

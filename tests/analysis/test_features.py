@@ -14,7 +14,7 @@ from resnet_jax.errors import UserError
 from resnet_jax.models.blocks import Position
 from resnet_jax.models.resnet import one_block, stem
 from resnet_jax.models.stage import block_of
-from resnet_jax.models.suffix import _part
+from resnet_jax.models.suffix import part
 
 NETWORKS = {
     'pre-activation': {},
@@ -32,14 +32,14 @@ def images(float64):
 def by_hand(network, variables, images, gates):
     """Every feature but pool, one part after the other."""
     arch, found = network.arch, {}
-    found['stem'] = x = stem(arch).apply(_part(variables, 'stem'), images, train=False)
+    found['stem'] = x = stem(arch).apply(part(variables, 'stem'), images, train=False)
     for index in range(arch.blocks):
         stage = sum(first <= index for first in arch.entry_blocks) - 1
         place = index - arch.entry_blocks[stage]
         if place == 0:
-            own = _part(variables, f'stage{stage + 1}', 'entry')
+            own = part(variables, f'stage{stage + 1}', 'entry')
         else:
-            body = _part(variables, f'stage{stage + 1}', 'body')
+            body = part(variables, f'stage{stage + 1}', 'body')
             own = block_of(body, place - 1, arch.stage_blocks[stage] - 1, arch.share)
         block = one_block(arch, stage, entry=place == 0)
         x = block.apply(own, x, gates and gates.of(index), Position(index, place), train=False)
