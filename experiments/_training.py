@@ -1,6 +1,6 @@
 """What experiments that compare trained networks measure on each: the course of its training and where it ended."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ def said(runs: Sequence[Measured], name: str) -> str:
     return f'{np.median(found):.2f} % ({", ".join(f"{each:.2f}" for each in found)})'
 
 
-def rows(kinds: dict[str, Sequence[Measured]], chance: float) -> Figure:
+def rows(kinds: Mapping[str, Sequence[Measured]], chance: float) -> Figure:
     """Test error (filled) and training error (hollow) of every seed, a row for each kind of network."""
     figure, ((axes,),) = style.figure(1, 1, heights=(0.9 + 0.34 * len(kinds),))
     color, splits = style.SERIES[0].color, (('training', 'none', 0.15), ('test', style.SERIES[0].color, -0.15))
@@ -78,7 +78,7 @@ def rows(kinds: dict[str, Sequence[Measured]], chance: float) -> Figure:
     return figure
 
 
-def columns(kinds: dict[str, Sequence[Measured]]) -> dict[str, list]:
+def columns(kinds: Mapping[str, Sequence[Measured]]) -> dict[str, list]:
     """The numbers behind `rows`."""
     every = [(kind, run) for kind, runs in kinds.items() for run in runs]
     return {

@@ -79,12 +79,13 @@ def test_training_says_what_it_trains_what_came_of_it_and_what_the_experiment_fo
 def test_the_directory_holds_config_environment_records_checkpoints_finding_figures_and_report(run_dir, run):
     assert {path.name for path in run_dir.glob('[!.]*')} == {
         'config.json', 'preprocessing.json', 'environment.json', 'metrics.jsonl', 'checkpoints', 'findings', 'figures',
-        'report.html',
+        'measured', 'report.html',
     }  # fmt: skip
     assert {path.name for path in (run_dir / 'checkpoints').iterdir()} == {'0', '12', '13'}
     assert {path.name for path in (run_dir / 'findings').iterdir()} == {'lesion.json', 'lesion.npz'}
     finding = findings.load(run_dir, 'lesion')
-    assert (finding.run, finding.step, finding.data) == (spec.identity(run.config), LAST, 'digits')
+    (subject,) = finding.runs
+    assert (subject.identity, subject.step, finding.data) == (spec.identity(run.config), LAST, 'digits')
     page = (run_dir / 'report.html').read_text()
     assert finding.figures and finding.claims
     for name in finding.figures:
