@@ -90,8 +90,8 @@ def test_a_damaged_file_is_one_line(tmp_path, finding, damage):
 
 def test_another_schema_is_refused(tmp_path, finding):
     path = findings.save(finding, tmp_path)
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(UserError, match='has schema 2, this version reads 1'):
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+    with pytest.raises(UserError, match='has schema 1, this version reads 2'):
         findings.load(tmp_path, 'lesion')
 
 
