@@ -47,7 +47,7 @@ FAILS = 20.0  # percent of errors above which the paper says that a network fail
 
 def get_config(tier: str) -> ConfigDict:
     """Of which depth, and how many seeds."""
-    return ConfigDict({'tier': tier, 'depth': {'cpu': 32, 'paper': 110}[tier], 'seeds': (0, 1, 2)})
+    return ConfigDict({'tier': tier, 'depth': {'cpu': 20, 'paper': 110}[tier], 'seeds': (0, 1, 2)})
 
 
 def runs(config: ConfigDict) -> list[ConfigDict]:
