@@ -11,8 +11,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from benchmarks import timing
-from configs import default
+from benchmarks import networks, timing
 from resnet_jax import spec
 from resnet_jax.models import zoo
 from resnet_jax.models.resnet import ResNet
@@ -26,9 +25,7 @@ CASES = ('resnet20:32:128', 'resnet56:32:128', 'resnet110:32:128', 'resnet1202:3
 def seconds(case: str) -> float:
     """Seconds to trace, lower and compile a step from nothing."""
     name, pixels, batch = case.split(':')
-    config = default.get_config()
-    config.network.update(zoo.settings(name))
-    config.data.dataset = zoo.dataset(name)
+    config = networks.config(name)
     arch = dataclasses.replace(spec.architecture(config), image_shape=(int(pixels), int(pixels), 3))
     network, optimizer = ResNet(arch, config.run.scan_from), sgd(config.train)
     state = jax.eval_shape(lambda: initial_state(network, optimizer, 0))
@@ -46,4 +43,5 @@ if __name__ == '__main__':
     jax.jit(lambda x: x + 1)(1)
     times = {case: statistics.median(seconds(case) for _ in range(1 if every else 3)) for case in cases}
     rows = [(case, f'{value:.2f} s') for case, value in times.items()]
-    timing.show('Trace and compile a train step', ('network, pixels, batch', 'time'), rows)
+    how = 'one time each' if every else 'medians of three'
+    timing.show('Trace and compile a train step', ('network, pixels, batch', 'time'), rows, how)

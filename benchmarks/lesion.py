@@ -11,13 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import timing
-from configs import default
-from resnet_jax import spec
+from benchmarks import networks, timing
 from resnet_jax.analysis import lesion
 from resnet_jax.analysis.sweep import lesioned_logits, sweep
-from resnet_jax.models import zoo
-from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.suffix import block_inputs
 
 BATCH = 32
@@ -26,12 +22,7 @@ WHOLE = 100  # of so many lesions and more, whole networks are timed on an even 
 
 
 def main(kind: str, name: str, pixels: int) -> None:
-    config = default.get_config()
-    config.network.update(zoo.settings(name))
-    network = ResNet(spec.architecture(config))
-    variables = network.init_variables(jax.random.key(0))
-    images = jax.random.normal(jax.random.key(1), (BATCH, pixels, pixels, 3))
-    labels = jnp.zeros(BATCH, jnp.int32)
+    network, variables, images, labels = networks.untrained(name, pixels, BATCH)
     lesions = SWEEPS[kind](network.arch)
     sample = lesions[:: -(-len(lesions) // WHOLE)]
     whole = jax.jit(lambda variables, images, gates: network.apply(variables, images, gates, train=False))

@@ -10,21 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import timing
-from configs import default
-from resnet_jax import spec
+from benchmarks import networks, timing
 from resnet_jax.analysis import paths
-from resnet_jax.models import zoo
-from resnet_jax.models.resnet import ResNet
 
 
 def main(name: str, pixels: int, batch: int) -> None:
-    config = default.get_config()
-    config.network.update(zoo.settings(name))
-    network = ResNet(spec.architecture(config))
-    variables = network.init_variables(jax.random.key(0))
-    images = jax.random.normal(jax.random.key(1), (batch, pixels, pixels, 3))
-    labels = jnp.zeros(batch, jnp.int32)
+    network, variables, images, labels = networks.untrained(name, pixels, batch)
 
     def loss(variables, images):
         logits: Any = network.apply(variables, images, train=False)

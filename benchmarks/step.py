@@ -16,8 +16,7 @@ try:
 except ImportError:
     sys.exit('this benchmark compares with PyTorch, which is not installed; benchmarks/README.md says how')
 
-from benchmarks import flax_peer, peers, timing
-from configs import default
+from benchmarks import flax_peer, networks, peers, timing
 from resnet_jax import spec
 from resnet_jax.models import zoo
 from resnet_jax.models.resnet import ResNet
@@ -32,9 +31,8 @@ TOO_DEEP = 50  # blocks
 
 def measure(name: str, pixels: int, batch: int) -> list[tuple]:
     """Rows of (what, ours, PyTorch, ratio, plain Flax, ratio, noise) for one network."""
-    config = default.get_config()
-    config.network.update(zoo.settings(name))
-    config.data.dataset, config.train.batch_size = zoo.dataset(name), batch
+    config = networks.config(name)
+    config.train.batch_size = batch
     arch = spec.architecture(config)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(batch, pixels, pixels, 3)).astype(np.float32)

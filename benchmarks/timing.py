@@ -29,8 +29,8 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int = 7
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def show(title: str, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    """Prints a table, and under it the machine and the versions."""
+def show(title: str, columns: tuple[str, ...], rows: list[tuple], how: str = 'medians of interleaved runs') -> None:
+    """Prints a table, and under it the machine, the versions and how it was timed."""
     table = Table(*columns, title=title, title_justify='left', box=None)
     for column in table.columns[1:]:
         column.justify = 'right'
@@ -41,7 +41,7 @@ def show(title: str, columns: tuple[str, ...], rows: list[tuple]) -> None:
     tunables = 'on' if 'hugetlb=1' in os.environ.get('GLIBC_TUNABLES', '') else 'off'
     console.print(
         f'{cores()} cores, {jax.devices()[0].device_kind}, {platform.platform()}, jax {jax.__version__}, '
-        f'huge pages {tunables}; medians of interleaved runs\n'
+        f'huge pages {tunables}; {how}\n'
     )
 
 

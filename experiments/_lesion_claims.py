@@ -9,13 +9,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import stats
 
+from experiments import _veit
 from experiments._lesion_measure import error, increase, inner, interaction, names, networks, stage_of
 from resnet_jax.experiment import Measured
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.report.claims import Claim, Interval
 from resnet_jax.report.intervals import bootstrap
 
-PAPER = 'Veit et al. 2016, arXiv 1605.06431'
 OURS = 'this project'
 ABOVE_ZERO = Interval(float(np.nextafter(0, 1)), np.inf)
 LITTLE = Interval(-np.inf, 0.1)
@@ -32,10 +32,6 @@ def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
         made += _twice_claims(run, config) + _fresh_claims(run, config)
         made += _pair_claims(run, config) + _shapley_claims(run, config)
     return made
-
-
-def on_the_papers_data(run: Measured) -> bool:
-    return (run.data, run.title) == ('cifar10', 'preact_resnet110')
 
 
 def shallow_to_deep(measured: Sequence[Measured]) -> list[Measured]:
@@ -80,7 +76,7 @@ def _single_claims(run: Measured, config: ConfigDict) -> list[Claim]:
                 expected='42, 12 and 12 % against 6.4 %', accept=ABOVE_ZERO, form='shape',
             )
         )  # fmt: skip
-    if on_the_papers_data(run):
+    if _veit.is_theirs(run):
         claim = partial(claim, quantity='median increase of the error, percentage points', form='number')
         made += [
             claim(
@@ -117,7 +113,7 @@ def _many_claims(run: Measured, config: ConfigDict) -> list[Claim]:
                 accept=Interval(0.9, 1.0), form='shape',
             )
         )  # fmt: skip
-    if on_the_papers_data(run):
+    if _veit.is_theirs(run):
         made += [
             claim(
                 partial(median, count), statement=f'Deleting {count} blocks at random gives the error of the paper',
@@ -309,5 +305,5 @@ def _claim(
 ) -> Claim:  # fmt: skip
     """The claim that `said` states; its statistic takes numbers of examples, draws or orders, of which `count` are."""
     value, interval = bootstrap(statistic, count, config)
-    return Claim(source=source or f'{PAPER}, section {section}', data=run.data, figure=f'lesion_{figure}',
+    return Claim(source=source or f'{_veit.PAPER}, section {section}', data=run.data, figure=f'lesion_{figure}',
                  measured=value, interval=interval, **said)  # fmt: skip

@@ -7,13 +7,14 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import stats
 
+from experiments import _veit
 from resnet_jax import spec
 from resnet_jax.analysis.paths import mean_length, shares
 from resnet_jax.experiment import Measured
 from resnet_jax.report.claims import Claim, Form, Interval
 from resnet_jax.report.intervals import bootstrap, over_seeds
 
-PAPER = 'Veit et al. 2016, arXiv 1605.06431, section 4.3'
+PAPER = f'{_veit.PAPER}, section 4.3'
 BELOW_HALF = Interval(0.0, float(np.nextafter(0.5, 0)))
 
 
@@ -23,7 +24,7 @@ def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
 
 
 def _path_claims(main: Measured, config: ConfigDict) -> list[Claim]:
-    blocks, on_the_papers = main.arch.blocks, (main.data, main.title) == ('cifar10', 'preact_resnet110')
+    blocks, on_the_papers = main.arch.blocks, _veit.is_theirs(main)
     claim = partial(_claim, main, config)
     made = [
         claim(
@@ -64,7 +65,7 @@ def _training_claims(trained: list[tuple[Measured, Measured]]) -> list[Claim]:
     (whole, subset), *_ = trained
     active, blocks = active_blocks(subset), subset.arch.blocks
     value, interval = over_seeds([float(subset['test_error'] - whole['test_error']) for whole, subset in trained])
-    on_the_papers = (whole.data, whole.title, active) == ('cifar10', 'preact_resnet110', 23)
+    on_the_papers = _veit.is_theirs(whole) and active == 23
     return [
         Claim(
             statement=f'Training with {active} random blocks of {blocks} a batch gives no worse a network',

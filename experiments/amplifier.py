@@ -29,7 +29,7 @@ from experiments._amplifier_figures import figures
 from experiments._checkpoints import fresh, fresh_note, kept
 from experiments._networks import network
 from experiments._twins import networks
-from resnet_jax.analysis import jacobian
+from resnet_jax.analysis import jacobian, mean_field
 from resnet_jax.analysis.sweep import split
 from resnet_jax.experiment import Measured
 from resnet_jax.progress import Progress
@@ -96,7 +96,7 @@ def measure(run: Run, config: ConfigDict, progress: Progress) -> dict[str, Array
         # The paper's is a mean (Novak et al.); of all else the median over examples.
         found.append({n: v.mean(axis=-1) if n == 'softmax' else np.median(v, axis=-1) for n, v in joined.items()})
     key = jax.random.fold_in(jax.random.key(config.seed), run.config.seed)
-    layers = jacobian.mean_field_growth(
+    layers = mean_field.growth(
         key, width=config.width, layers=config.layers, first=config.variance, second=config.variance
     )
     measured = {'step': Array(np.array(steps), ('checkpoint',), 'steps')}

@@ -248,15 +248,15 @@ def figures(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Drawi
     """The curves of training (figures 1 and 6 of the paper), and the ends by depth."""
     kinds, _ = _kinds(measured)
     every = [(name, run) for name, runs in _named(measured).items() for run in runs]
-    course = [(name, run.seed, step, error) for name, run in every
-              for step, error in zip(run['training_steps'], run['training_errors'], strict=True)]  # fmt: skip
-    keys = ('network', 'seed', 'step', 'training error (%)')
+    course = [(name, run.seed, split, step, error) for name, run in every for split in ('training', 'test')
+              for step, error in zip(run[f'{split}_steps'], run[f'{split}_errors'], strict=True)]  # fmt: skip
+    keys = ('network', 'seed', 'split', 'step', 'error (%)')
     named, chance = _named(measured), 100 * (1 - 1 / measured[0].arch.classes)
     return {
         'curves': Drawing(
             _curves({kind: runs for kind, runs in kinds.items() if kind[1]}),
-            'Error on the training batches as training goes on, as figure 6 of the paper, by the number of layers '
-            '(right): the median over seeds, and their range (band).',
+            'Error as training goes on, as figure 6 of the paper, by the number of layers (right): on the training '
+            'batches (lines: the median over seeds; bands: their range) and on the test split (points: the median).',
             {key: [row[index] for row in course] for index, key in enumerate(keys)},
         ),
         'by_depth': Drawing(
@@ -275,24 +275,27 @@ def _curves(kinds: dict[Kind, list[Measured]]) -> Figure:
             labels = []
             for series, (kind, runs) in zip(style.SERIES, [each for each in kinds.items() if each[0][0] == plain],
                                             strict=False):  # fmt: skip
-                steps, curves = _aligned(runs)
+                steps, curves = _aligned(runs, 'training')
                 if not len(steps):
                     continue
                 panel.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=series.color, alpha=0.18,
                                    linewidth=0)  # fmt: skip
                 panel.plot(steps, np.median(curves, axis=0), color=series.color, linestyle=series.linestyle)
+                tested, errors = _aligned(runs, 'test')
+                panel.plot(tested, np.median(errors, axis=0), series.marker, color=series.color)
                 labels.append((float(np.median(curves[:, -1])), f'{kind[2]}', series.color))
             panel.set(xlabel='step', title='plain' if plain else 'residual', ylim=(0, 100))
             figure.draw_without_rendering()
             style.label_lines(panel, labels)
-        axes[0, 0].set_ylabel('training error (%)')
+        axes[0, 0].set_ylabel('error (%)')
     return figure
 
 
-def _aligned(runs: Sequence[Measured]) -> tuple[np.ndarray, np.ndarray]:
+def _aligned(runs: Sequence[Measured], split: str) -> tuple[np.ndarray, np.ndarray]:
     """The steps that all seeds have a record of, and the errors there (seeds, steps)."""
-    whole = [run for run in runs if len(run['training_steps'])]
+    steps, errors = f'{split}_steps', f'{split}_errors'
+    whole = [run for run in runs if len(run[steps])]
     if not whole:
         return np.zeros(0), np.zeros((0, 0))
-    length = min(len(run['training_steps']) for run in whole)
-    return whole[0]['training_steps'][:length], np.stack([run['training_errors'][:length] for run in whole])
+    length = min(len(run[steps]) for run in whole)
+    return whole[0][steps][:length], np.stack([run[errors][:length] for run in whole])

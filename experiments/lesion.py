@@ -22,7 +22,8 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments._lesion_claims import claims, on_the_papers_data, shallow_to_deep
+from experiments import _veit
+from experiments._lesion_claims import claims, shallow_to_deep
 from experiments._lesion_figures import figures
 from experiments._lesion_measure import error, inner, inner_blocks, interaction, measure, names, networks, single_errors
 from experiments._networks import network
@@ -149,11 +150,8 @@ def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
         'is the accuracy with the others deleted; all blocks that can be deleted play, entry blocks too. Standard '
         'errors are over orders, not over images or seeds.',
     ]
-    if not on_the_papers_data(run):
-        said.append(
-            f"The paper's numbers are of a pre-activation ResNet-110 on CIFAR-10; on {run.data} with {run.title} only "
-            'the shape of a claim is tested.'
-        )
+    if not _veit.is_theirs(run):
+        said.append(_veit.note(run))
     if not shallow_to_deep(measured) or not any(each.arch.plain for each in networks(measured)):
         said.append(
             'That resilience grows with depth, and that a plain network has none, is tested where the directory of '

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments import _veit
 from experiments._networks import network
 from experiments._paths_claims import active_blocks, claims, contributions, fitted, pairs
 from experiments._paths_figures import figures
@@ -122,6 +123,6 @@ def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
     if not pairs(measured):
         said.append('Training with a subset of the blocks is compared where a run and its twin, which differs in '
                     'train.active_blocks alone, are both measured: without --run, they are.')  # fmt: skip
-    if main.data != 'cifar10':
-        said.append(f'The numbers of the paper are of CIFAR-10; on {main.data} only the shape of a claim is tested.')
+    if not _veit.is_theirs(main):
+        said.append(_veit.note(main))
     return said

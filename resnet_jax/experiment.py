@@ -124,6 +124,11 @@ def find(name: str) -> ModuleType:
     return module
 
 
+def name_of(experiment: ModuleType) -> str:
+    """That of its file."""
+    return experiment.__name__.rpartition('.')[2]
+
+
 def question(experiment: ModuleType) -> str:
     """What it asks: the first line of its docstring, without its name."""
     line = (experiment.__doc__ or experiment.TITLE).strip().splitlines()[0]
@@ -142,31 +147,29 @@ def check(experiment: ModuleType, configs: Sequence[ConfigDict]) -> None:
 
 
 def perform(
-    name: str, runs: 'Sequence[Run]', settings: ConfigDict, tier: str, where: Path, progress: Progress
+    experiment: ModuleType, runs: 'Sequence[Run]', settings: ConfigDict, tier: str, where: Path, progress: Progress
 ) -> 'Finding':
     """Measures an experiment on runs, the main one first, and writes its finding and its figures into `where`.
 
     What was measured on a run is kept in `where`/measured, and taken from there the next time.
 
     Raises:
-      UserError: the experiment cannot be measured on these, or the main run's training diverged.
+      UserError: the main run's training diverged, and the experiment measures no such run.
     """
     from resnet_jax.report import figures as drawing
     from resnet_jax.report import findings
 
-    experiment, stem = find(name), Path(name).stem
-    check(experiment, [run.config for run in runs])
-    measured, left_out = [], []
+    stem, measured, left_out = name_of(experiment), [], []
     for number, run in enumerate(runs, start=1):
         if run.diverged and not hasattr(experiment, 'diverged'):
             left_out.append(run)
             continue
         told = _counted(progress, number, len(runs))
-        measured.append(_measured(experiment, stem, run, settings, where, told))
+        measured.append(_measured(experiment, run, settings, where, told))
     if left_out and left_out[0] is runs[0]:
         raise UserError(f'the training of {runs[0].path} diverged: there is no trained network to measure {stem} on')
     if not runs:
-        measured = [_measured(experiment, stem, None, settings, where, progress)]
+        measured = [_measured(experiment, None, settings, where, progress)]
     drawn = experiment.figures(measured, settings)
     for figure_name, drawn_one in drawn.items():
         drawing.save(drawn_one.figure, where / 'figures', f'{stem}_{figure_name}')
@@ -194,15 +197,16 @@ def perform(
     return finding
 
 
-def done(name: str, runs: 'Sequence[Run]', settings: ConfigDict, tier: str, where: Path) -> 'Finding | None':
-    """The finding of that experiment on these very checkpoints by these settings, where there is one."""
+def done(experiment: ModuleType, runs: 'Sequence[Run]', settings: ConfigDict, tier: str, where: Path) -> bool:
+    """Is there a finding of that experiment on these very checkpoints by these settings?"""
     from resnet_jax.report import findings
 
-    if not (where / 'findings' / f'{Path(name).stem}.json').exists():
-        return None
-    finding = findings.load(where, Path(name).stem)
+    stem = name_of(experiment)
+    if not (where / 'findings' / f'{stem}.json').exists():
+        return False
+    finding = findings.load(where, stem)
     wanted = (tier, json.loads(json.dumps(spec.flatten(settings))), tuple(_subject(run) for run in runs))
-    return finding if (finding.tier, finding.settings, finding.runs) == wanted else None
+    return (finding.tier, finding.settings, finding.runs) == wanted
 
 
 def _subject(run: 'Run'):
@@ -217,7 +221,7 @@ def _counted(progress: Progress, number: int, total: int) -> Progress:
 
 
 def _measured(
-    experiment: ModuleType, stem: str, run: 'Run | None', settings: ConfigDict, where: Path, progress: Progress
+    experiment: ModuleType, run: 'Run | None', settings: ConfigDict, where: Path, progress: Progress
 ) -> Measured:
     """Of one run, from the disk where it was measured before on the same checkpoint by the same settings."""
     from resnet_jax.report.findings import load_arrays, save_arrays
@@ -225,7 +229,7 @@ def _measured(
     identity, step = (spec.identity(run.config), run.step) if run else ('none', 0)
     text = json.dumps({'settings': spec.flatten(settings), 'step': step}, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:8]
-    path = where / 'measured' / f'{stem}-{identity}-{key}.npz'
+    path = where / 'measured' / f'{name_of(experiment)}-{identity}-{key}.npz'
     arrays = load_arrays(path)
     if arrays is None:
         if run and run.diverged:

@@ -28,9 +28,7 @@ _MAY_DIFFER = re.compile(r'network\..*|seed|train\.schedule\.warmup.*')
 
 def missing(lab: Path, configs: Sequence[ConfigDict]) -> list[ConfigDict]:
     """Those of the configs whose run is not there, or not finished; each once."""
-    there = _runs(lab)
-    unique = {spec.identity(config): config for config in configs}
-    return [config for identity, config in unique.items() if not _finished(there.get(identity), config)]
+    return [config for path, config in _places(lab, configs) if not _finished(path, config)]
 
 
 def prepare(lab: Path, configs: Sequence[ConfigDict], progress: Progress) -> 'list[Run]':
@@ -45,9 +43,8 @@ def prepare(lab: Path, configs: Sequence[ConfigDict], progress: Progress) -> 'li
 
     for config in configs:
         spec.validate(config)
-    left = missing(lab, configs)
-    for number, config in enumerate(left, start=1):
-        path = _runs(lab).get(spec.identity(config)) or lab / _name(config)
+    left = [(path, config) for path, config in _places(lab, configs) if not _finished(path, config)]
+    for number, (path, config) in enumerate(left, start=1):
         try:
             train(config, path, _watch(f'training {path.name} ({number} of {len(left)})', config.run.steps, progress))
         except Diverged:
@@ -94,8 +91,15 @@ def _runs(lab: Path) -> dict[str, Path]:
     return found
 
 
-def _finished(path: Path | None, config: ConfigDict) -> bool:
-    return path is not None and (directory.complete(path, config.run.steps) or directory.diverged(path))
+def _places(lab: Path, configs: Sequence[ConfigDict]) -> list[tuple[Path, ConfigDict]]:
+    """Each of the configs once, with the directory of its run: where it is, or where it will be."""
+    there = _runs(lab)
+    unique = {spec.identity(config): config for config in configs}
+    return [(there.get(identity, lab / _name(config)), config) for identity, config in unique.items()]
+
+
+def _finished(path: Path, config: ConfigDict) -> bool:
+    return directory.complete(path, config.run.steps) or directory.diverged(path)
 
 
 def _name(config: ConfigDict) -> str:

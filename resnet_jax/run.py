@@ -60,6 +60,11 @@ class Run:
         """Did its training end with a loss or a parameter that is not finite?"""
         return directory.diverged(self.path)
 
+    @property
+    def imported(self) -> bool:
+        """Do its weights come from a file of another library?"""
+        return directory.imported(self.path)
+
     @cached_property
     def network(self) -> ResNet:
         return make_network(self.config)

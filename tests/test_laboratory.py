@@ -142,3 +142,12 @@ def test_a_run_of_ones_own_is_measured_with_those_beside_it(lab):
     finding = findings.load(own, 'counting')
     assert len(finding.runs) == 2
     assert finding.runs[0].identity == spec.identity(directory.read_config(own))
+
+
+def test_a_run_whose_training_is_not_finished_is_refused(lab, capsys):
+    own = next(lab.glob('*/config.json')).parent
+    (own / 'checkpoints' / '13').rename(lab / 'set aside')
+    assert cli.main(['experiment', str(COUNTING), '--run', str(own)]) == 2
+    error = capsys.readouterr().err
+    assert 'is at step 0 of 13; finish it first' in error and error.count('\n') == 1
+    assert not (own / 'findings').exists()

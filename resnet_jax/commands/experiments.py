@@ -3,12 +3,16 @@
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from resnet_jax import config as configuration
 from resnet_jax.commands.console import console
 from resnet_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from resnet_jax.run import Run
 
 Overrides = dict[str, str]  # setting of an experiment -> text
 
@@ -65,13 +69,24 @@ def do_on_run(run_dir: Path, experiments: Mapping[str, Overrides], tier: str) ->
         settings = configuration.overridden(module.get_config(tier), overrides)
         with progress() as show:
             run = load(run_dir, progress=show)
+            _check_finished(run)
             runs = [run, *laboratory.beside(run)]
-            if runner.done(name, runs, settings, tier, run_dir):
+            runner.check(module, [each.config for each in runs])
+            if runner.done(module, runs, settings, tier, run_dir):
                 console.print(f'{name}: {_measured_before(name, run_dir)}')
             else:
-                runner.perform(name, runs, settings, tier, run_dir, show)
+                runner.perform(module, runs, settings, tier, run_dir, show)
     html.write(run_dir)
     _say(run_dir, list(experiments))
+
+
+def _check_finished(run: 'Run') -> None:
+    """Refuses a run that is still to be trained further; one whose weights were imported never was."""
+    steps = run.config.run.steps
+    if run.step < steps and not run.diverged and not run.imported:
+        raise UserError(
+            f'{run.path} is at step {run.step:,} of {steps:,}; finish it first: the command that started it goes on'
+        )
 
 
 def _do_all(lab: Path, names: Sequence[str], tier: str) -> int:
@@ -107,10 +122,10 @@ def _do_in_laboratory(lab: Path, name: str, said: str, tier: str, overrides: Ove
         console.print(f'  {len(configs)} runs in {lab}, {left} of them to be trained')
     with progress() as show:
         runs = laboratory.prepare(lab, configs, show)
-        if runner.done(name, runs, settings, tier, lab):
+        if runner.done(module, runs, settings, tier, lab):
             console.print(f'  {_measured_before(name, lab)}')
         else:
-            runner.perform(name, runs, settings, tier, lab, show)
+            runner.perform(module, runs, settings, tier, lab, show)
     html.write(lab)
     jax.clear_caches()  # the programs of hundreds of networks would fill the memory
 

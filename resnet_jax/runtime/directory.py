@@ -133,6 +133,11 @@ def diverged(run_dir: Path) -> bool:
     return any(record['kind'] == 'diverged' for record in read_metrics(run_dir))
 
 
+def imported(run_dir: Path) -> bool:
+    """Do its weights come from a file of another library?"""
+    return (run_dir / 'weights.json').exists()
+
+
 def append_metrics(run_dir: Path, record: dict) -> None:
     with (run_dir / 'metrics.jsonl').open('a') as file:
         finite = {key: None if value != value or abs(value) == float('inf') else value

@@ -110,11 +110,12 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
 
 
 def _check_batch(config: ConfigDict, examples: int) -> None:
-    """Refuses a batch that is larger than the training split: what `data.classes` leave, the data alone tell."""
-    if config.data.classes and examples < config.train.batch_size:
+    """Refuses a batch that is larger than the training split, of which the data alone tell what the settings leave."""
+    if examples < config.train.batch_size:
         raise UserError(
             f'config.train.batch_size is {config.train.batch_size}; it must be at most the {examples} training '
-            f'examples that data.classes {config.data.classes} and data.selection {config.data.selection} leave'
+            f'examples that the settings of data leave (data.classes {config.data.classes}, data.selection '
+            f'{config.data.selection})'
         )
 
 

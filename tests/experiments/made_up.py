@@ -4,7 +4,6 @@ import numpy as np
 
 from experiments._networks import network
 from experiments._training import diverged
-from resnet_jax import experiment
 from resnet_jax.experiment import Measured
 from resnet_jax.report.findings import Array
 
@@ -45,7 +44,3 @@ def the(found, *words):
     """The verdict on the one statement that has these words."""
     (verdict,) = [verdict for statement, verdict in found.items() if all(word in statement for word in words)]
     return verdict
-
-
-def named(name):
-    return experiment.find(name)

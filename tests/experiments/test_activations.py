@@ -2,11 +2,11 @@
 
 import pytest
 
-from resnet_jax import spec
+from resnet_jax import experiment
 from resnet_jax.errors import UserError
-from tests.experiments.made_up import named, the, trained, verdicts
+from tests.experiments.made_up import the, trained, verdicts
 
-activations = named('activations')
+activations = experiment.find('activations')
 CONFIG = activations.get_config('cpu')
 
 
@@ -44,14 +44,6 @@ def test_the_papers_numbers_are_held_against_its_data_alone():
     assert the(found, '110 layers with original') == 'refuted'  # 5 % against 6.61
     assert the(found, '164 layers with bn after addition') == 'supported'  # 6.5 % against 6.50
     assert not any('the error of the paper' in statement for statement in verdicts(activations, measured(), CONFIG))
-
-
-@pytest.mark.parametrize('tier', ['cpu', 'paper'])
-def test_every_placement_is_a_network_of_its_own(tier):
-    configs = activations.runs(activations.get_config(tier))
-    for config in configs:
-        spec.validate(config)
-    assert len({spec.identity(config) for config in configs}) == 30
 
 
 def test_one_placement_alone_is_refused():

@@ -204,14 +204,6 @@ def test_a_stage_of_two_blocks_claims_nothing_of_estimates_that_improve():
 # Runs
 
 
-@pytest.mark.parametrize('tier', experiment.TIERS)
-def test_its_runs_are_valid_and_each_is_another(tier):
-    configs = adaptive_depth.runs(adaptive_depth.get_config(tier))
-    for config in configs:
-        spec.validate(config)
-    assert len({spec.identity(config) for config in configs}) == len(configs) == 19
-
-
 def test_tasks_differ_in_classes_alone_with_as_many_images():
     measured, _ = everything()
     groups = tasks(measured)

@@ -13,10 +13,10 @@ from resnet_jax.progress import silent
 from resnet_jax.report.findings import Array
 from resnet_jax.run import load
 from resnet_jax.train.loop import train
-from tests.experiments.made_up import named, the, verdicts
+from tests.experiments.made_up import the, verdicts
 
 TINY = Path(__file__).parents[1] / 'tiny.py'
-amplifier = named('amplifier')
+amplifier = experiment.find('amplifier')
 CONFIG = amplifier.get_config('cpu')
 STEPS = np.array([0, 330])
 
@@ -95,14 +95,6 @@ def test_without_a_checkpoint_of_the_start_nothing_is_claimed_of_it():
     assert any('after training' in said for said in found) and not any('before training' in said for said in found)
 
 
-@pytest.mark.parametrize('tier', ['cpu', 'paper'])
-def test_the_runs_it_names_are_valid_and_different(tier):
-    configs = amplifier.runs(amplifier.get_config(tier))
-    for config in configs:
-        spec.validate(config)
-    assert len({spec.identity(config) for config in configs}) == len(configs)
-
-
 # Measured
 
 
@@ -119,7 +111,7 @@ def small_run(tmp_path_factory):
 def test_it_is_measured_on_a_run_before_and_after_training(small_run, tmp_path):
     config = amplifier.get_config('cpu')
     config.update(statistics=16, examples=3, directions=2, iterations=3, width=32, layers=4)
-    finding = experiment.perform('amplifier', [small_run], config, 'cpu', tmp_path, silent)
+    finding = experiment.perform(amplifier, [small_run], config, 'cpu', tmp_path, silent)
     assert [claim.form for claim in finding.claims] == ['shape', 'number', 'number']
     arrays = {name.partition('.')[2]: array.values for name, array in finding.arrays.items()}
     np.testing.assert_array_equal(arrays['step'], [0, 13])

@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from resnet_jax import spec
+from resnet_jax import experiment, spec
 from resnet_jax.errors import UserError
 from resnet_jax.models import counts
-from tests.experiments.made_up import failed, named, the, trained, verdicts
+from tests.experiments.made_up import failed, the, trained, verdicts
 
-degradation = named('degradation')
+degradation = experiment.find('degradation')
 CONFIG = degradation.get_config('cpu')
 
 

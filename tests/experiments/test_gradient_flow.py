@@ -15,11 +15,11 @@ from resnet_jax.progress import silent
 from resnet_jax.report.findings import Array
 from resnet_jax.run import load
 from resnet_jax.train.loop import train
-from tests.experiments.made_up import named, the, verdicts
+from tests.experiments.made_up import the, verdicts
 
 TINY = Path(__file__).parents[1] / 'tiny.py'
 
-flow = named('gradient_flow')
+flow = experiment.find('gradient_flow')
 CONFIG = flow.get_config('cpu')
 STEPS = np.array([0, 33, 110, 330])
 
@@ -102,15 +102,6 @@ def test_the_main_network_must_have_blocks_within_a_stage():
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('tier', ['cpu', 'paper'])
-def test_the_runs_it_names_are_valid_and_different(tier):
-    configs = flow.runs(flow.get_config(tier))
-    for config in configs:
-        spec.validate(config)
-    assert len({spec.identity(config) for config in configs}) == len(configs)
-    flow.check([spec.architecture(config) for config in configs])
-
-
 # Measured
 
 
@@ -129,7 +120,7 @@ def small_runs(tmp_path_factory):
 def test_it_is_measured_on_runs_at_every_checkpoint(small_runs, tmp_path):
     config = flow.get_config('cpu')
     config.update(statistics=16, examples=6, exact_examples=2)
-    finding = experiment.perform('gradient_flow', small_runs, config, 'cpu', tmp_path, silent)
+    finding = experiment.perform(flow, small_runs, config, 'cpu', tmp_path, silent)
     exact, _ = finding.claims
     assert exact.verdict == 'supported'
     arrays = {name: array.values for name, array in finding.arrays.items()}

@@ -1,105 +1,16 @@
-"""The lesion experiment: what it claims of measurements made up here, and what it measures on a real network."""
+"""The lesion experiment: what it claims of measurements made up."""
 
-import functools
-from pathlib import Path
-from types import SimpleNamespace
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import default
-from experiments._lesion_measure import draw_sets, error, interaction, stage_of
-from resnet_jax import config as configuration
+from experiments._lesion_measure import interaction, stage_of
 from resnet_jax import experiment, spec
-from resnet_jax.analysis.lesion import deletable, delete, deletion, is_entry, pair_deletions
-from resnet_jax.data import sources
 from resnet_jax.errors import UserError
-from resnet_jax.experiment import Measured
-from resnet_jax.models import zoo
 from resnet_jax.report.findings import Array
-from resnet_jax.run import Run
+from tests.experiments.made_up_lesion import CONFIG, EXAMPLES, PAPER, made, right
 
 lesion = experiment.find('lesion')
-EXAMPLES, DRAWS, SOME = 2000, 40, 500
-CONFIG = lesion.get_config('cpu')
-CONFIG.update(draws=DRAWS, resamples=200)
-
-
-def test_every_experiment_has_a_test():
-    assert experiment.names() == sorted(path.stem[5:] for path in Path(__file__).parent.glob('test_*.py'))
-
-
-# Measurements made up
-
-
-def made(
-    depth=110, block='preact_resnet', shortcut='A', *, data='digits', intact=6.0, inner=6.4, entry=40.0, twice=6.4,
-    medians=None, fresh=None, spread=0.2, together=0.5, between=None, worth=1.0, entry_worth=20.0, noise=0.1,
-) -> Measured:  # fmt: skip
-    """A run with errors of these percentages. Some examples are harder than others, for every network.
-
-    `together`, `between`: the interaction of two blocks of one stage and of two, in points; `worth`: of blocks.
-    """
-    config = run_config(depth, block, shortcut, data)
-    arch, title = spec.architecture(config), configuration.title(config.network)
-    which = deletable(arch)
-    enters, numbers = is_entry(arch)[which], np.flatnonzero(which)
-    rng, counts = np.random.default_rng(0), np.array(CONFIG.counts)
-    several = about(PAPER if medians is None else medians, spread)
-    fresh = several - 0.1 if fresh is None else about(fresh, spread)
-    errors = np.where(enters, entry, inner)
-    pairs = np.nonzero(pair_deletions(arch))[1].reshape(-1, 2)
-    alike = stage_of(arch)[pairs[:, 0]] == stage_of(arch)[pairs[:, 1]]
-    alone = [errors[np.searchsorted(numbers, member)] for member in pairs.T]
-    both = sum(alone) - intact + np.where(alike, together, together if between is None else between)
-    orders = rng.normal(np.where(enters, entry_worth, worth), noise, (16, len(numbers)))
-    bodies = np.flatnonzero(~is_entry(arch))
-    arrays = {
-        'block': (numbers + 1, 'lesion'), 'is_entry': (enters, 'lesion'),
-        'stage': (stage_of(arch)[numbers] + 1, 'lesion'),
-        'intact_right': (right(intact), 'example'),
-        'single_right': (np.stack([right(each) for each in errors]), 'lesion example'),
-        'count': (counts, 'count'), 'error_without_entry': (several, 'count draw'),
-        'error_with_entry': (np.minimum(100, 2 * several), 'count draw'),
-        'stage_count': (np.array(CONFIG.stage_counts), 'stage_count'),
-        'error_by_stage': (np.full((arch.stages, len(CONFIG.stage_counts), DRAWS), 9.0), 'stage stage_count draw'),
-        'twice_block': (bodies + 1, 'twice'), 'twice_right': (np.stack([right(twice)] * len(bodies)), 'twice example'),
-        'fresh_intact_right': (right(intact), 'example'),
-        'fresh_single_right': (np.stack([right(each) for each in errors]), 'lesion example'),
-        'fresh_error_without_entry': (fresh, 'count draw'),
-        'pair': (pairs + 1, 'pair member'),
-        'pair_right': (np.stack([right(e)[:SOME] for e in both]), 'pair some_example'),
-        'shapley': (orders, 'order lesion'),
-    }  # fmt: skip
-    return Measured(
-        config, title, 330, {name: Array(each, tuple(axes.split()), '') for name, (each, axes) in arrays.items()}
-    )
-
-
-def about(medians, spread):
-    """Draws about these medians."""
-    return np.asarray(medians)[:, None] + spread * np.random.default_rng(0).normal(size=(len(medians), DRAWS))
-
-
-@functools.cache
-def run_config(depth, family, shortcut, data):
-    config = default.get_config()
-    config.network.update(zoo.settings(f'{family}{depth}'))
-    config.network.shortcut, config.data.dataset = shortcut, data
-    return config
-
-
-def right(percent):
-    """All examples but the hardest, of which there are this many percent; among the first SOME as among all."""
-    ranks = np.arange(EXAMPLES).reshape(SOME, -1).T.ravel()
-    return ranks >= round(EXAMPLES * percent / 100)
-
-
-# Veit et al. 2016, figure 5: medians for k = 1, 2, 3, 5, 7, 10, 12, 15, 18, 20.
-PAPER = (6.5, 7.0, 7.7, 9.4, 11.2, 19.0, 24.9, 33.2, 51.7, 57.7)
 
 
 def verdict(measured, statement):
@@ -315,76 +226,3 @@ def test_it_names_networks_of_three_depths_and_plain_ones(tier):
     assert [arch.blocks for arch in archs][:5] == [54, 27, 9, 27, 9]
     assert [arch.plain for arch in archs][:5] == [False] * 3 + [True] * 2
     lesion.check(archs)
-
-
-# Measured
-
-
-@functools.cache
-def classify(network):
-    return jax.jit(lambda *given: jnp.argmax(network.apply(*given, train=False), axis=-1))
-
-
-def run_of(network, variables) -> Run:
-    """What `measure` takes of a run: sixty of the digits' test images."""
-    data = default.get_config().data
-    data.dataset = 'digits'
-    splits = sources.load(data)
-
-    def examples(split, count):
-        there = getattr(splits, split)
-        return (jnp.asarray(there.images[:count], jnp.float32) - 5) / 6, jnp.asarray(there.labels[:count])
-
-    images, labels = examples('test', 60)
-    labels = jnp.where(jnp.arange(60) % 3 == 0, labels, classify(network)(variables, images))
-
-    def some(split, count):
-        return (images[:count], labels[:count]) if split == 'test' else examples(split, count)
-
-    run: Run = SimpleNamespace(
-        network=network, variables=variables, chunks=lambda split: [(images, labels)], examples=some
-    )  # pyright: ignore[reportAssignmentType]
-    return run
-
-
-def settings():
-    config = lesion.get_config('cpu')
-    config.update(draws=3, counts=(1, 2), stage_counts=(1, 2), examples=20, order_pairs=2, recalibration_batch=30)
-    return config
-
-
-def test_measuring_deletes_every_block_and_many_together(make_network):
-    network, variables = make_network('float32', stage_blocks=(2, 3), widths=(4, 8))
-    run, config = run_of(network, variables), settings()
-    ((images, labels),) = run.chunks('test')
-    found = {name: array.values for name, array in lesion.measure(run, config, lambda *_: None).items()}
-
-    def after(lesions):
-        return np.asarray(classify(network)(variables, images, delete(network.intact_gates(), lesions)) == labels)
-
-    np.testing.assert_array_equal(found['block'], range(1, 6))
-    np.testing.assert_array_equal(found['is_entry'], [True, False, True, False, False])
-    np.testing.assert_array_equal(found['stage'], [1, 1, 2, 2, 2])
-    np.testing.assert_array_equal(found['intact_right'], after(deletion(network.arch, [])))
-    sets = draw_sets(network.arch, config)
-    for number in (1, 4):
-        np.testing.assert_array_equal(found['single_right'][number - 1], after(deletion(network.arch, [number])))
-    for name, drawn in (('error_without_entry', sets.without_entry), ('error_with_entry', sets.with_entry)):
-        np.testing.assert_allclose(found[name][1, 2], error(after(drawn[1, 2])))
-    assert np.isnan(found['error_by_stage'][0, 1]).all() and np.isfinite(found['error_by_stage'][1]).all()
-    np.testing.assert_allclose(found['error_by_stage'][1, 1], error(after(deletion(network.arch, [4, 5]))))
-    pair = list(map(tuple, found['pair'])).index((2, 5))
-    np.testing.assert_array_equal(found['pair_right'][pair], after(deletion(network.arch, [2, 5]))[:20])
-    nothing = after(deletion(network.arch, range(1, 6)))[:20].mean()
-    np.testing.assert_allclose(found['shapley'].sum(axis=1), 100 * (found['intact_right'][:20].mean() - nothing))
-    np.testing.assert_array_equal(found['twice_block'], [2, 4, 5])
-    assert found['fresh_single_right'].shape == (5, 60) and found['fresh_error_without_entry'].shape == (2, 3)
-    again = lesion.measure(run, config, lambda *_: None)
-    for name, array in again.items():
-        np.testing.assert_array_equal(array.values, found[name], err_msg=name)
-
-
-def test_of_a_network_whose_blocks_all_enter_a_stage_each_is_deleted_alone(make_network):
-    network, variables = make_network('float32', stage_blocks=(1, 1), widths=(4, 8))
-    found = lesion.measure(run_of(network, variables), settings(), lambda *_: None)
-    assert found['single_right'].values.shape == (2, 60) and found['error_without_entry'].values.shape == (0, 3)

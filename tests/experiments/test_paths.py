@@ -165,7 +165,7 @@ def trained_runs(tmp_path_factory):
 def test_it_is_measured_on_runs_and_the_same_again(trained_runs, tmp_path):
     config = paths.get_config('cpu')
     config.update(examples=10, summed=10, batch=6, recalibration=300, resamples=50)
-    finding = experiment.perform('paths', trained_runs, config, 'cpu', tmp_path, silent)
+    finding = experiment.perform(paths, trained_runs, config, 'cpu', tmp_path, silent)
     assert [claim.form for claim in finding.claims] == ['shape'] * 4
     arrays = {name: array.values for name, array in finding.arrays.items()}
     for run in (1, 2):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from resnet_jax import spec
+from resnet_jax import experiment
 from resnet_jax.errors import UserError
-from tests.experiments.made_up import failed, named, the, trained, verdicts
+from tests.experiments.made_up import failed, the, trained, verdicts
 
-shortcuts = named('shortcuts')
+shortcuts = experiment.find('shortcuts')
 CONFIG = shortcuts.get_config('cpu')
 
 
@@ -52,14 +52,6 @@ def test_the_papers_numbers_are_held_against_its_network_alone(error, verdict):
     assert the(found, 'A: identity', 'error of the paper') == verdict
     assert the(found, 'dropout', 'error of the paper') == ('refuted' if error < 20 else 'supported')
     assert not any('error of the paper' in statement for statement in verdicts(shortcuts, measured(), CONFIG))
-
-
-@pytest.mark.parametrize('tier', ['cpu', 'paper'])
-def test_every_form_is_a_network_of_its_own(tier):
-    configs = shortcuts.runs(shortcuts.get_config(tier))
-    for config in configs:
-        spec.validate(config)
-    assert len({spec.identity(config) for config in configs}) == 3 * len(shortcuts.FORMS)
 
 
 def test_without_the_identity_it_is_refused():

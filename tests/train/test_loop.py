@@ -138,7 +138,7 @@ def test_a_batch_larger_than_what_the_classes_leave_is_refused_before_anything_i
     with pytest.raises(UserError) as error:
         train(config, tmp_path / 'run')
     assert str(error.value) == (
-        'config.train.batch_size is 300; it must be at most the 288 training examples that data.classes 2 and '
-        'data.selection 0 leave'
+        'config.train.batch_size is 300; it must be at most the 288 training examples that the settings of data '
+        'leave (data.classes 2, data.selection 0)'
     )
     assert not (tmp_path / 'run' / 'config.json').exists()

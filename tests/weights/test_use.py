@@ -110,6 +110,10 @@ def test_training_goes_on_from_it_and_not_from_a_run_of_its_name(run_dir, imagen
     info.write_text(info.read_text().replace('1281167', str(IMAGES)))
     monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'tfds'))
     shutil.copytree(run_dir, tmp_path / 'run')
+    stored = tmp_path / 'run' / 'config.json'
+    record = json.loads(stored.read_text())
+    record['config']['train']['batch_size'] = IMAGES
+    stored.write_text(json.dumps(record))
     config, told = directory.read_config(tmp_path / 'run'), []
 
     def watch(record):
