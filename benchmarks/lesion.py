@@ -57,7 +57,7 @@ def _check(network, variables, images, lesions, whole) -> None:
         others = deleted.copy()
         others[last] = False
         _, inputs = block_inputs(network, variables, images, lesion.delete(intact, others))
-        stage = int(np.searchsorted(arch.entry_blocks, last, side='right')) - 1
+        stage = arch.stage_of[last]
         gates = lesion.delete(intact, deleted)
         ours = lesioned_logits(
             network, variables, inputs[stage], jnp.int32(last), gates, stage=stage, at_entry=last in arch.entry_blocks

@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.analysis import depth, removal
+from resnet_jax.analysis.lesion import deletion
 from resnet_jax.analysis.probes import probe
-from resnet_jax.analysis.sweep import split
+from resnet_jax.analysis.sweep import split, sweep
 from resnet_jax.errors import UserError
 from resnet_jax.experiment import Measured
 from resnet_jax.progress import Progress
@@ -74,19 +75,19 @@ def _removal(run: Run, sizes: np.ndarray, progress: Progress) -> dict[str, Array
     selection = list(split(network, variables, run.chunks('selection')))
     order, left = removal.greedy(network, variables, selection, progress=progress)
     alone = removal.costs(network, variables, selection, np.zeros(arch.blocks, bool))
-    orders = np.array([order, removal.cheapest(alone), removal.smallest(arch, sizes)]) + 1
-    cuts = [np.flatnonzero(lesion) + 1 for lesion in removal.cuts(arch)]
-    lesions = [order[:count] for order in orders for count in range(orders.shape[1] + 1)] + cuts
-    errors = []
-    for number, lesion in enumerate(lesions, start=1):
-        errors.append(run.lesion(lesion.tolist()).error)
-        progress('removing blocks by order', number, len(lesions))
+    orders = np.array([order, removal.cheapest(alone), removal.smallest(arch, sizes)])
+    chosen = [order[:count] for order in orders for count in range(orders.shape[1] + 1)]
+    lesions = np.array([*(deletion(arch, (blocks + 1).tolist()) for blocks in chosen), *removal.cuts(arch)])
+    different, where = np.unique(lesions, axis=0, return_inverse=True)
+    _, right = sweep(network, variables, run.chunks('test'), different, progress=progress)
+    errors = _error(right)[where]
+    cuts = len(removal.cuts(arch))
     whole = run.evaluate('selection').error
     return {
-        'order': Array(orders, ('method', 'step'), 'number from 1'),
+        'order': Array(orders + 1, ('method', 'step'), 'number from 1'),
         'selection_error': Array(np.array([whole, *left[:, 0]]), ('removed',), '%'),  # of greedy removal
-        'test_error': Array(np.reshape(errors[: -len(cuts)], (len(METHODS), -1)), ('method', 'removed'), '%'),
-        'cut_error': Array(np.array(errors[-len(cuts) :]), ('blocks of a stage',), '%'),
+        'test_error': Array(errors[:-cuts].reshape(len(METHODS), -1), ('method', 'removed'), '%'),
+        'cut_error': Array(errors[-cuts:], ('blocks of a stage',), '%'),
     }
 
 

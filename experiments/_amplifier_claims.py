@@ -2,29 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments._twins import ABOVE_ZERO, Pairs, neighbours, twins
+from experiments._checkpoints import claim_of_seeds, claimed
+from experiments._twins import Networks, Pairs, has_body, neighbours, networks, twins
 from resnet_jax.analysis.gradients import adds_to_identity
-from resnet_jax.experiment import Measured, by_network
-from resnet_jax.report.claims import Claim, Interval
-from resnet_jax.report.intervals import all_seeds, over_seeds
+from resnet_jax.experiment import Measured
+from resnet_jax.report.claims import ABOVE_ZERO, Claim, Interval
+from resnet_jax.report.intervals import over_seeds
 
 PROJECT = 'a hypothesis of this project'
 PHILIPP = 'Philipp et al. 2017, arXiv 1712.05577'
 FIELD = 'Yang & Schoenholz 2017, arXiv 1712.08969'
 MEAN_FIELD, ALIKE = 0.02, Interval(0.8, 1.2)
-WHEN = {0: 'before training', -1: 'after training'}
 
 Statistic = Callable[[Measured, int], float]
 
 
 def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
     """Seed by seed; what is said must hold in all seeds. Of twins, the deepest."""
-    claim = partial(_claim, data=measured[0].data, examples=config.examples)
+    claim = partial(claim_of_seeds, data=measured[0].data, images=config.examples, accept=ABOVE_ZERO)
     pairs = twins(measured)
     made = _twin_claims(max(pairs), pairs[max(pairs)], claim) if pairs else []
     return made + _depth_claims(measured, claim) + _growth_claims(measured, claim) + _field_claims(measured, config)
@@ -41,11 +40,11 @@ def _twin_claims(depth: int, pairs: Pairs, claim: Callable[..., Claim]) -> list[
         ('have probabilities that depend more on the image', 'mean ‖∂softmax/∂image‖_F', 'depth', of_softmax),
     ]  # fmt: skip
     made = []
-    for place, when in _when(pairs):
+    for place, when in claimed(pairs):
         made.append(
             claim(
-                [end_to_end(run, place, 'random_relative') for run, _ in pairs], source=PROJECT, figure='depth',
-                statement=f'A residual network amplifies small random changes ({depth} layers, {when})',
+                [end_to_end(run, place, 'random_relative') for run, _ in pairs], figure='amplifier_depth',
+                statement=f'A residual network amplifies small random changes ({depth} layers, {when})', source=PROJECT,
                 quantity='log10 of the relative gain from the image to the logits', expected='above 0',
             )
         )  # fmt: skip
@@ -53,17 +52,18 @@ def _twin_claims(depth: int, pairs: Pairs, claim: Callable[..., Claim]) -> list[
             claim(
                 [statistic(run, place) - statistic(plain, place) for run, plain in pairs],
                 statement=f'Residual networks {what} than plain ones ({depth} layers, {when})', source=PROJECT,
-                quantity=f'log10 of the ratio, residual to plain: {quantity}', expected='above 0', figure=figure,
+                quantity=f'log10 of the ratio, residual to plain: {quantity}', expected='above 0',
+                figure=f'amplifier_{figure}',
             )
             for what, quantity, figure, statistic in compared
         ]  # fmt: skip
         made.append(
             claim(
-                [slope(plain, place) - slope(run, place) for run, plain in pairs], source=PHILIPP, figure='places',
+                [slope(plain, place) - slope(run, place) for run, plain in pairs], source=PHILIPP,
                 statement='The gradient scale coefficient grows faster with depth in plain networks than in residual '
                 f'ones ({depth} layers, {when})',
                 quantity='difference of the slopes of its log10 by the block, plain minus residual',
-                expected='above 0',
+                expected='above 0', figure='amplifier_places',
             )
         )  # fmt: skip
     return made
@@ -76,65 +76,55 @@ def _depth_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) -> 
             [end_to_end(other, -1, 'random_relative') - end_to_end(one, -1, 'random_relative') for one, other in pairs],
             statement=f'The deeper residual network amplifies more ({deep} layers against {shallow}, after training)',
             source=PROJECT, quantity='log10 of the ratio of the relative gains to the logits, deep to shallow',
-            expected='above 0', figure='depth',
+            expected='above 0', figure='amplifier_depth',
         )
         for (shallow, deep), pairs in neighbours(measured).items()
     ]  # fmt: skip
 
 
 def _growth_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) -> list[Claim]:
-    """Of networks that add to the identity, before training."""
-    runs = [run for run in measured if adds_to_identity(run.arch) and run['step'][0] == 0 and run.step > 0]
-    if not runs or not all(max(run.arch.stage_blocks) > 1 for run in runs):
-        return []
+    """Of each network that adds to the identity, before training."""
     return [
         claim(
-            [growth(run, 'back') / growth(run, 'forward') for run in runs], figure='growth',
+            [growth(run, 'back') / growth(run, 'forward') for run in runs], figure='amplifier_growth',
             source=f'{PROJECT}, after {FIELD}, whose layers have no BN',
-            statement='Before training a block multiplies the squared gradient as it multiplies the squared norm',
+            statement='Before training a block multiplies the squared gradient as it multiplies the squared norm '
+            f'({name})',
             quantity='log of the growth back over that of the growth forward, all blocks but entry blocks',
             expected='1: both by 1 + σ_v²σ_w²/2', accept=ALIKE,
         )
+        for name, runs in adding(measured).items()
+        if all(run['step'][0] == 0 and run.step > 0 for run in runs)
     ]  # fmt: skip
 
 
 def _field_claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
-    """Of wide random layers: those drawn for each seed of the main network."""
+    """Of wide random layers."""
     expected, made = 1 + config.variance**2 / 2, []
     for way, what in (('forward', 'squared norm'), ('back', 'squared gradient, on its way back,')):
-        value, interval = over_seeds(layers := random_layers(measured, way))
+        # No seeds but layers: each has weights of its own.
+        value, interval = over_seeds(layers := random_layers(measured, way).ravel())
         made.append(
             Claim(
                 statement=f'A wide random ReLU residual layer multiplies the {what} by 1 + σ_v²σ_w²/2', source=FIELD,
                 quantity='factor of a layer, mean over layers', expected=f'{expected:g}',
                 accept=Interval(expected * (1 - MEAN_FIELD), expected * (1 + MEAN_FIELD)), form='number',
-                measured=value, interval=interval, n=f'{len(layers)} layers of width {config.width}',
-                data='synthetic', figure='amplifier_mean_field',
+                measured=value, interval=interval, data='synthetic', figure='amplifier_mean_field',
+                n=f'{len(layers)} layers of width {config.width}, each with random weights of its own',
             )
         )  # fmt: skip
     return made
 
 
+def adding(measured: Sequence[Measured]) -> Networks:
+    """The networks that add to the identity in some block, the deepest first."""
+    there = networks(measured)
+    return {name: runs for name, runs in there.items() if adds_to_identity(runs[0].arch) and has_body(runs[0])}
+
+
 def random_layers(measured: Sequence[Measured], way: str) -> np.ndarray:
-    """What each layer multiplies by, of all seeds of the main network."""
-    return np.concatenate([run[f'mean_field_{way}'] for run in by_network(measured)[measured[0].arch]])
-
-
-def _when(pairs: Pairs) -> list[tuple[int, str]]:
-    """Which checkpoints are claimed of: the last, and that of step 0 where all have it."""
-    started = all(run['step'][0] == 0 and run.step > 0 for pair in pairs for run in pair)
-    return [(place, when) for place, when in WHEN.items() if place or started]
-
-
-def _claim(
-    values: Sequence[float], *, data: str, examples: int, figure: str, accept: Interval = ABOVE_ZERO, **said: Any
-) -> Claim:
-    value, interval = all_seeds(values)
-    n = f'{len(values)} seed{"s" if len(values) > 1 else ""}, {examples} images'
-    return Claim(
-        measured=value, interval=interval, n=n, data=data, form='shape', accept=accept,
-        figure=f'amplifier_{figure}', **said,
-    )  # fmt: skip
+    """What each random layer multiplies by, (network, layer); they stand beside the main run."""
+    return measured[0][f'mean_field_{way}']
 
 
 def end_to_end(run: Measured, checkpoint: int, name: str) -> float:

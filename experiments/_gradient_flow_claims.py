@@ -2,47 +2,47 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments._twins import ABOVE_ZERO, has_body, neighbours, twins
+from experiments._checkpoints import claim_of_seeds, claimed
+from experiments._twins import Networks, has_body, neighbours, networks, twins
 from resnet_jax.experiment import Measured
-from resnet_jax.report.claims import Claim, Interval
-from resnet_jax.report.intervals import all_seeds
+from resnet_jax.report.claims import ABOVE_ZERO, Claim, Interval
 
 RESIDUAL = 'He et al. 2015, arXiv 1512.03385'
 IDENTITY = 'He et al. 2016, arXiv 1603.05027, equation 5'
 EXACT, HALF, HEALTHY = 1e-10, -0.5, 1.0  # relative; of the identity term; in powers of ten
-WHEN = {0: 'before training', -1: 'after training'}
 
 
 def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
     """Seed by seed; what is said must hold in all seeds."""
-    claim = partial(_claim, data=measured[0].data, examples=config.examples)
-    return _term_claims(measured, claim) + _flow_claims(measured, claim) + _response_claims(measured, claim)
+    claim = partial(claim_of_seeds, data=measured[0].data, images=config.examples)
+    term_claim = partial(claim, figure='gradient_flow_terms', source=IDENTITY, images=config.exact_examples)
+    return _term_claims(measured, term_claim) + _flow_claims(measured, claim) + _response_claims(measured, claim)
 
 
 def _term_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) -> list[Claim]:
-    """Of networks that add to the identity."""
-    runs = [run for run in measured if 'gap' in run.arrays]
-    if not runs:
-        return []
-    return [
-        claim(
-            [np.nanmax(run['gap']) for run in runs], figure='terms', source=IDENTITY,
-            statement='Within a stage the gradient is the identity term plus a term for every residual branch',
-            quantity='largest relative difference between the sum and the gradient, all blocks and steps',
-            expected='0', accept=Interval(0.0, EXACT),
-        ),
-        claim(
-            [nearest_to_cancelling(run) for run in runs], figure='terms', source=IDENTITY,
-            statement='The residual term nowhere cancels the identity term',
-            quantity='residual term along the identity term: least median of a block, all blocks and steps',
-            expected='not -1 for all examples of a batch', accept=Interval(float(np.nextafter(HALF, 1)), np.inf),
-        ),
-    ]  # fmt: skip
+    """Of each network that adds to the identity."""
+    made = []
+    for name, runs in decomposed(measured).items():
+        made += [
+            claim(
+                [np.nanmax(run['gap']) for run in runs],
+                statement='Within a stage the gradient is the identity term plus a term for every residual branch '
+                f'({name})',
+                quantity='largest relative difference between the sum and the gradient, all blocks and steps',
+                expected='0', accept=Interval(0.0, EXACT),
+            ),
+            claim(
+                [nearest_to_cancelling(run) for run in runs],
+                statement=f'The residual term nowhere cancels the identity term ({name})',
+                quantity='residual term along the identity term: least median of a block, all blocks and steps',
+                expected='not -1 for all examples of a batch', accept=Interval(float(np.nextafter(HALF, 1)), np.inf),
+            ),
+        ]  # fmt: skip
+    return made
 
 
 def _flow_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) -> list[Claim]:
@@ -52,10 +52,10 @@ def _flow_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) -> l
         return []
     depth = max(deep)
     made = []
-    for place, when in _when(deep[depth]):
+    for place, when in claimed(deep[depth]):
         made += [
             claim(
-                [growth(plain, place) for _, plain in deep[depth]], figure='gradient',
+                [growth(plain, place) for _, plain in deep[depth]], figure='gradient_flow_gradient',
                 source=f'{RESIDUAL}, section 4.1',
                 statement=f'Plain networks with BN have healthy gradients ({depth} layers, {when})',
                 quantity='log10 of the factor on the way back, all blocks but the entry blocks',
@@ -63,7 +63,7 @@ def _flow_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) -> l
             ),
             claim(
                 [span_cosine(run, place) - span_cosine(plain, place) for run, plain in deep[depth]],
-                figure='cosine', source=IDENTITY, accept=ABOVE_ZERO,
+                figure='gradient_flow_cosine', source=IDENTITY, accept=ABOVE_ZERO,
                 statement=f'With shortcuts the gradient keeps its direction better ({depth} layers, {when})',
                 quantity='difference of the cosines between the gradient before and behind a stage',
                 expected='above 0: the identity carries it',
@@ -74,7 +74,8 @@ def _flow_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) -> l
 
 def _response_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) -> list[Claim]:
     """Of figure 7: residual against plain, and by depth."""
-    claim = partial(claim, figure='responses', source=f'{RESIDUAL}, section 4.2 and figure 7', accept=ABOVE_ZERO)
+    claim = partial(claim, figure='gradient_flow_responses', source=f'{RESIDUAL}, section 4.2 and figure 7',
+                    accept=ABOVE_ZERO)  # fmt: skip
     made = [
         claim(
             [median_response(plain) - median_response(run) for run, plain in pairs],
@@ -95,18 +96,9 @@ def _response_claims(measured: Sequence[Measured], claim: Callable[..., Claim]) 
     ]  # fmt: skip
 
 
-def _when(pairs: Sequence[tuple[Measured, Measured]]) -> list[tuple[int, str]]:
-    """Which checkpoints are claimed of: the last, and that of step 0 where all have it."""
-    started = all(run['step'][0] == 0 and run.step > 0 for pair in pairs for run in pair)
-    return [(place, when) for place, when in WHEN.items() if place or started]
-
-
-def _claim(values: Sequence[float], *, data: str, examples: int, figure: str, **said: Any) -> Claim:
-    value, interval = all_seeds(values)
-    n = f'{len(values)} seed{"s" if len(values) > 1 else ""}, {examples} images'
-    return Claim(
-        measured=value, interval=interval, n=n, data=data, form='shape', figure=f'gradient_flow_{figure}', **said
-    )
+def decomposed(measured: Sequence[Measured]) -> Networks:
+    """The networks whose gradient was taken apart, the deepest first."""
+    return {name: runs for name, runs in networks(measured).items() if 'gap' in runs[0].arrays}
 
 
 def bodies(run: Measured) -> list[int]:
@@ -129,6 +121,21 @@ def nearest_to_cancelling(run: Measured) -> float:
     the least over all blocks and checkpoints."""
     inner = ~np.isnan(run['residual_along']).any(axis=(0, 2))
     return float(np.median(run['residual_along'][:, inner], axis=-1).min())
+
+
+def residual_cosine(run: Measured) -> np.ndarray:
+    """Between the residual term and the identity term, (checkpoint, block, example); NaN where there is no term, or
+    one that is 0."""
+    with np.errstate(invalid='ignore'):
+        return run['residual_along'] / run['residual_size']
+
+
+# Against the identity term and in units of it, (checkpoint, block, example)
+RESIDUAL_TERM: dict[str, Callable[[Measured], np.ndarray]] = {
+    'along the identity term': lambda run: run['residual_along'],
+    'cosine with it': residual_cosine,
+    'size, relative to it': lambda run: run['residual_size'],
+}
 
 
 def median_response(run: Measured) -> float:

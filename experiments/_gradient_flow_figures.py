@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import ticker
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from experiments._checkpoints import ends
+from experiments._gradient_flow_claims import RESIDUAL_TERM, decomposed
 from experiments._twins import Networks, has_body, networks
 from resnet_jax.experiment import Drawing, Measured
 from resnet_jax.report import figures as style
@@ -15,52 +15,55 @@ from resnet_jax.report import figures as style
 
 def figures(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Drawing]:
     """The gradient and its direction by block, its terms, and the responses; of what there is."""
-    there = networks(measured)
-    deep = dict([item for item in there.items() if has_body(item[1][0])][: len(style.SERIES)])
-    drawn = {'gradient': _gradient(deep), 'cosine': _cosine(deep)}
-    if decomposed := [name for name, runs in there.items() if 'gap' in runs[0].arrays]:
-        drawn['terms'] = _terms(decomposed[0], there[decomposed[0]])
+    there, taken_apart = networks(measured), list(decomposed(measured).items())
+    beside = [name for name, _ in taken_apart[1:]]  # their terms are drawn, and no more
+    deep = [item for item in there.items() if has_body(item[1][0]) and item[0] not in beside][: len(style.SERIES)]
+    drawn = {'gradient': _gradient(dict(deep)), 'cosine': _cosine(dict(deep))}
+    if taken_apart:  # of the deepest, beside the shallowest
+        drawn |= {'terms': _terms(dict([taken_apart[0], taken_apart[-1]])), 'branches': _branches(*taken_apart[0])}
     if responding := {name: runs for name, runs in there.items() if 'response' in runs[0].arrays}:
         drawn['responses'] = _responses(responding)
     return drawn
 
 
 def _median(runs: Sequence[Measured], name: str, checkpoint: int) -> np.ndarray:
-    return np.median([run[name][checkpoint] for run in runs], axis=0)
+    """Over seeds; gradients are relative to the last place."""
+    values = np.median([run[name][checkpoint] for run in runs], axis=0)
+    return values / values[-1] if name == 'gradient' else values
 
 
-def _ends(shown: Networks) -> list[tuple[int, str]]:
-    """First and last checkpoint, with what is said of them."""
-    steps = next(iter(shown.values()))[0]['step']
-    return [(place, f'step {steps[place]}') for place in ((0, -1) if len(steps) > 1 else (-1,))]
+def _by_block(shown: Networks, quantities: dict[str, str]) -> tuple[Figure, np.ndarray, dict[str, list]]:
+    """A panel a checkpoint, a line a network; position from the first block (0) to the last (1).
 
+    Args:
+      quantities: label -> array; the first is drawn, all are among the numbers.
 
-def _by_block(shown: Networks, quantity: str, columns: dict, unit: str) -> tuple[Figure, np.ndarray]:
-    """A panel a checkpoint, a line a network; position from the first block (0) to the last (1)."""
-    ends = _ends(shown)
-    figure, axes = style.figure(len(ends), 1, heights=[2.4] * len(ends), sharex=True)
+    Returns:
+      Figure, panels, numbers.
+    """
+    checkpoints = ends(next(iter(shown.values()))[0])
+    figure, axes = style.figure(len(checkpoints), 1, heights=[2.4] * len(checkpoints), sharex=True)
+    columns = {'network': [], 'step': [], 'position': [], **{label: [] for label in quantities}}
     with style.style():
-        for panel, (checkpoint, when) in zip(axes[:, 0], ends, strict=True):
+        for panel, (checkpoint, when) in zip(axes[:, 0], checkpoints, strict=True):
             panel.set_title(when)
             for (name, runs), series in zip(shown.items(), style.SERIES, strict=False):
-                values = _median(runs, quantity, checkpoint)
-                values = values / values[-1] if quantity == 'gradient' else values
-                places = np.linspace(0, 1, len(values))
-                panel.plot(places, values, **series.line, markevery=max(1, len(values) // 9),
+                found = [_median(runs, quantity, checkpoint) for quantity in quantities.values()]
+                places = np.linspace(0, 1, len(found[0]))
+                panel.plot(places, found[0], **series.line, markevery=max(1, len(places) // 9),
                            label=name if checkpoint == -1 else None)  # fmt: skip
-                columns['network'] += [name] * len(values)
-                columns['step'] += [int(runs[0]['step'][checkpoint])] * len(values)
+                columns['network'] += [name] * len(places)
+                columns['step'] += [int(runs[0]['step'][checkpoint])] * len(places)
                 columns['position'] += list(places)
-                columns[unit] += list(values)
+                for label, values in zip(quantities, found, strict=True):
+                    columns[label] += list(values)
         axes[-1, 0].set_xlabel('position (0: first block, 1: last)')
         figure.legend(loc='outside upper center', ncols=2)
-    return figure, axes[:, 0]
+    return figure, axes[:, 0], columns
 
 
 def _gradient(shown: Networks) -> Drawing:
-    unit = 'gradient, relative to that behind the last block'
-    columns = {'network': [], 'step': [], 'position': [], unit: []}
-    figure, panels = _by_block(shown, 'gradient', columns, unit)
+    figure, panels, columns = _by_block(shown, {'gradient, relative to that behind the last block': 'gradient'})
     with style.style():
         for panel in panels:
             panel.set(yscale='log', ylabel='relative gradient')
@@ -73,8 +76,8 @@ def _gradient(shown: Networks) -> Drawing:
 
 
 def _cosine(shown: Networks) -> Drawing:
-    columns = {'network': [], 'step': [], 'position': [], 'cosine': []}
-    figure, panels = _by_block(shown, 'cosine', columns, 'cosine')
+    quantities = {'cosine': 'cosine', 'along it, in units of its norm': 'carried'}
+    figure, panels, columns = _by_block(shown, quantities)
     with style.style():
         for panel in panels:
             panel.axhline(0, color=style.INK, linewidth=0.8)
@@ -82,48 +85,74 @@ def _cosine(shown: Networks) -> Drawing:
     return Drawing(
         figure,
         "Cosine between the gradient at a block's input and that at its stage's end: 1 where the gradient comes back "
-        'as it was. Mean over examples, median over seeds; gaps are blocks that change the shape.',
+        'as it was. The numbers have the component along the latter, too. Mean over examples, median over seeds; gaps '
+        'are blocks that change the shape.',
         columns,
     )
 
 
-def _terms(name: str, runs: Sequence[Measured]) -> Drawing:
-    """What the branches add, by block and checkpoint."""
-    steps, (figure, axes) = runs[0]['step'], style.figure(2, 1, heights=[2.6, 2.4], sharex=True)
-    columns = {'step': [], 'block': [], 'along the identity term': [], 'size': []}
-    blocks = np.arange(1, runs[0].arch.blocks + 1)
-    along, size = (np.median([np.median(run[quantity], axis=-1) for run in runs], axis=0)
-                   for quantity in ('residual_along', 'residual_size'))  # fmt: skip
+def _terms(shown: Networks) -> Drawing:
+    """What all branches add together; a column a network, a line a checkpoint."""
+    figure, axes = style.figure(3, len(shown), heights=(2.3, 2.0, 2.4), sharex='col', sharey='row')
+    columns = {'network': [], 'step': [], 'block': [], **{label: [] for label in RESIDUAL_TERM}}
     with style.style():
-        top, bottom = axes[:, 0]
-        for place, (step, series) in enumerate(zip(steps, style.SERIES, strict=False)):
-            top.plot(blocks, along[place], **series.line, label=f'step {step}')
-            bottom.plot(blocks, size[place], **series.line)
-            columns['step'] += [int(step)] * len(blocks)
-            columns['block'] += list(blocks)
-            columns['along the identity term'] += list(along[place])
-            columns['size'] += list(size[place])
-        top.axhline(-1, color=style.INK, linewidth=1)
-        top.annotate('cancels the identity term', (blocks[-1], -1), xytext=(0, 4), textcoords='offset points',
-                     ha='right', color=style.INK)  # fmt: skip
-        top.set(ylabel='along the identity', ylim=(-1.2, None))
-        bottom.set(xlabel='block', ylabel='size', yscale='log')
-        few_ticks(bottom)
-        figure.legend(loc='outside upper center', ncols=3)
+        for (along, cosine, size), (name, runs) in zip(axes.T, shown.items(), strict=True):
+            blocks = np.arange(1, runs[0].arch.blocks + 1)
+            for place, (step, series) in enumerate(zip(runs[0]['step'], style.SERIES, strict=False)):
+                columns['network'] += [name] * len(blocks)
+                columns['step'] += [int(step)] * len(blocks)
+                columns['block'] += list(blocks)
+                for panel, (label, of) in zip((along, cosine, size), RESIDUAL_TERM.items(), strict=True):
+                    values = np.median([np.median(of(run)[place], axis=-1) for run in runs], axis=0)
+                    panel.plot(blocks, values, **series.line, label=f'step {step}' if panel is axes[0, 0] else None)
+                    columns[label] += list(values)
+            along.axhline(-1, color=style.INK, linewidth=1)
+            along.annotate('cancels the identity term', (blocks[-1], -1), xytext=(0, 4), textcoords='offset points',
+                           ha='right', color=style.INK)  # fmt: skip
+            along.set(title=name, ylim=(-1.2, None))
+            cosine.axhline(0, color=style.INK, linewidth=0.8)
+            size.set(xlabel='block', yscale='log')
+            style.few_ticks(size)
+        for panel, label in zip(axes[:, 0], RESIDUAL_TERM, strict=True):
+            panel.set_ylabel(label)
+        figure.legend(loc='outside upper center', ncols=4 if len(shown) > 1 else 2)
     return Drawing(
         figure,
-        f'The sum of all residual terms of the gradient at each block of {name}, in units of the identity '
-        'term: its component along that (-1 would cancel it) and its norm. Median over examples, then over seeds; '
-        'gaps are blocks that enter a stage.',
+        'The sum of all residual terms of the gradient at each block, against the identity term: its component along '
+        'that, in units of its norm (-1 would cancel it), the cosine of the two, and its norm in the same units. '
+        'Median over examples, then over seeds; gaps are blocks that enter a stage.',
         columns,
     )
 
 
-def few_ticks(panel: Axes) -> None:
-    """On a logarithmic axis of few decades."""
-    panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    panel.yaxis.set_major_formatter(ticker.StrMethodFormatter('{x:g}'))
-    panel.yaxis.set_minor_formatter(ticker.NullFormatter())
+def _branches(name: str, runs: Sequence[Measured]) -> Drawing:
+    """The term of every branch alone, after training; a panel a stage."""
+    arch, size, along = runs[0].arch, _median(runs, 'term_size', -1), _median(runs, 'term_along', -1)
+    there = np.triu(~np.isnan(size))  # of one stage, and i ≥ l
+    bodies = [(first + 1, first + blocks) for first, blocks in zip(arch.entry_blocks, arch.stage_blocks, strict=True)
+              if blocks > 1]  # fmt: skip
+    figure, axes = style.figure(len(bodies), 1, heights=[2.6] * len(bodies))
+    with style.style():
+        for panel, (start, end) in zip(axes[:, 0], bodies, strict=True):
+            body, edges = slice(start, end), (start + 0.5, end + 0.5)
+            image = panel.imshow(np.where(there, size, np.nan)[body, body], cmap='Greys', vmin=0,
+                                 vmax=size[there].max(), extent=(*edges, *edges[::-1]))  # fmt: skip
+            panel.grid(visible=False)
+            panel.locator_params(integer=True)
+            panel.set_ylabel('at block')
+        axes[-1, 0].set_xlabel('through the branch of block')
+        figure.colorbar(image, ax=axes[:, 0].tolist(), label='‖term of the branch‖ / ‖identity term‖')
+    at, of = np.nonzero(there)
+    return Drawing(
+        figure,
+        f'The term of the gradient that each branch of {name} brings by itself, stage by stage: '
+        '∂loss/∂x_L · ∂F_i/∂x_l at the input of block l (down) through the branch of block i ≥ l (across), relative '
+        'to the identity term ∂loss/∂x_L. After training, mean over examples, median over seeds.',
+        {
+            'at block': at + 1, 'branch of block': of + 1,
+            'size, relative to the identity term': size[there], 'along the identity term': along[there],
+        },
+    )  # fmt: skip
 
 
 def _responses(shown: Networks) -> Drawing:
@@ -145,7 +174,7 @@ def _responses(shown: Networks) -> Drawing:
             columns['response'] += list(values)
         for panel, what in zip(axes[:, 0], ('in network order', 'sorted'), strict=True):
             panel.set(ylabel='response (std)', xlabel=f'3x3 layer, {what}', yscale='log')
-            few_ticks(panel)
+            style.few_ticks(panel)
         figure.legend(loc='outside upper center', ncols=2)
     return Drawing(
         figure,

@@ -17,11 +17,10 @@ from experiments._landscape_quantities import (
     twins,
 )
 from resnet_jax.experiment import Measured
-from resnet_jax.report.claims import Claim, Interval
+from resnet_jax.report.claims import ABOVE_ZERO, Claim, Interval
 from resnet_jax.report.intervals import all_seeds, over_seeds
 
 PAPER = 'Li et al. 2018, arXiv 1712.09913, section 6'
-ABOVE_ZERO = Interval(float(np.nextafter(0, 1)), np.inf)
 
 
 def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:

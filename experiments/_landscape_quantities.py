@@ -9,9 +9,9 @@ import numpy as np
 from resnet_jax.analysis import hessian
 from resnet_jax.experiment import Measured, by_network
 from resnet_jax.models.architecture import Architecture
+from resnet_jax.report.intervals import SEEDS
 
 CURVATURE = 'nats per squared unit of the parameters'
-SEEDS = 3  # fewer decide nothing
 
 
 def loss_at_centre(run: Measured) -> float:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments._lesion_measure import error, inner, interaction, names, networks, single_errors
+from experiments._lesion_measure import error, inner, interaction, networks, single_errors
+from experiments._networks import names
 from resnet_jax.analysis import shapley
 from resnet_jax.experiment import Drawing, Measured
 from resnet_jax.report import lesions
 
 ANCHORS = Path(__file__).parent / 'anchors' / 'veit2016_single_deletion.csv'
-QUARTILES = (('lower quartile', 0.25), ('median', 0.5), ('upper quartile', 0.75))
 
 
 def figures(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Drawing]:
@@ -71,12 +71,11 @@ def _many_deletions(run: Measured) -> Drawing:
     draws = {'entry blocks kept': run['error_without_entry'], 'any block': run['error_with_entry']}
     if 'fresh_error_without_entry' in run.arrays:
         draws['entry kept, fresh BN'] = run['fresh_error_without_entry']
-    numbers = {'k': run['count']} | _quartiles(draws)
     return Drawing(
         lesions.many_deletions(run['count'], draws, float(error(run['intact_right']))),
         'Test error after deleting k blocks at random: the median over draws, the middle half (band), and every '
         'draw (points). Fresh BN: the same sets, with BN statistics taken anew from training images.',
-        numbers,
+        _every_draw(run['count'], draws),
     )
 
 
@@ -89,16 +88,16 @@ def _by_stage(run: Measured) -> Drawing:
         lesions.many_deletions(run['stage_count'], draws, float(error(run['intact_right']))),
         'Test error after deleting k blocks of one stage at random, its entry block kept: the median over draws, the '
         'middle half (band), and every draw (points).',
-        {'k': run['stage_count']} | _quartiles(draws),
+        _every_draw(run['stage_count'], draws),
     )
 
 
-def _quartiles(draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        f'{name}, {label} (%)': np.quantile(errors, level, axis=1)
-        for name, errors in draws.items()
-        for label, level in QUARTILES
-    }
+def _every_draw(counts: np.ndarray, draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The draws (counts, draws) of every kind, a row each."""
+    which, count, number = np.meshgrid(list(draws), counts, range(next(iter(draws.values())).shape[1]), indexing='ij')
+    errors = np.stack(list(draws.values()))
+    columns = {'which': which, 'k': count, 'draw': number + 1, 'test error (%)': errors}
+    return {name: column.ravel() for name, column in columns.items()}
 
 
 def _each_block(run: Measured) -> Drawing:

@@ -44,6 +44,12 @@ def measure(run: Run, config: ConfigDict, progress: Progress) -> dict[str, Array
     return found
 
 
+def measure_beside(run: Run, config: ConfigDict, progress: Progress) -> dict[str, Array]:
+    """Every block alone: by that, networks are compared."""
+    lesions = lesion.single_deletions(run.network.arch)
+    return _alone(run.network.arch, *sweep(run.network, run.variables, run.chunks('test'), lesions, progress=progress))
+
+
 def inner_blocks(arch: Architecture) -> np.ndarray:
     """Which blocks can be deleted and enter no stage."""
     return lesion.deletable(arch) & ~lesion.is_entry(arch)
@@ -53,7 +59,7 @@ def draw_sets(arch: Architecture, config: ConfigDict) -> Sets:
     """As many of each kind and count as `config.draws`; counts that the network has not the blocks for are left out."""
     rng, inner = np.random.default_rng(config.seed), inner_blocks(arch)
     counts = [count for count in config.counts if count <= inner.sum()]
-    stages = [inner & (stage_of(arch) == stage) for stage in range(arch.stages)]
+    stages = [inner & (np.array(arch.stage_of) == stage) for stage in range(arch.stages)]
     stage_counts = [count for count in config.stage_counts if count <= max(which.sum() for which in stages)]
 
     def draw(which: np.ndarray, of: Sequence[int]) -> np.ndarray:
@@ -68,11 +74,6 @@ def draw_sets(arch: Architecture, config: ConfigDict) -> Sets:
     )  # fmt: skip
 
 
-def stage_of(arch: Architecture) -> np.ndarray:
-    """(blocks,): the stage of each block, from 0."""
-    return np.repeat(np.arange(arch.stages), arch.stage_blocks)
-
-
 def _deleted(run: Run, test: list, sets: Sets, progress: Progress) -> dict[str, Array]:
     """Every block alone, and the sets."""
     arch = run.network.arch
@@ -85,13 +86,7 @@ def _deleted(run: Run, test: list, sets: Sets, progress: Progress) -> dict[str, 
     without_entry, with_entry, by_stage = (
         error(found).reshape(each.shape[:-1]) for found, each in zip(errors, drawn, strict=True)
     )
-    numbers = np.flatnonzero(lesion.deletable(arch))
-    return {
-        'block': Array(numbers + 1, ('lesion',), 'number from 1'),
-        'is_entry': Array(lesion.is_entry(arch)[numbers], ('lesion',), ''),
-        'stage': Array(stage_of(arch)[numbers] + 1, ('lesion',), 'number from 1'),
-        'intact_right': Array(intact, ('example',), ''),
-        'single_right': Array(right, ('lesion', 'example'), ''),
+    return _alone(arch, intact, right) | {
         'count': Array(sets.counts, ('count',), 'blocks'),
         'error_without_entry': Array(without_entry, ('count', 'draw'), '%'),
         'error_with_entry': Array(with_entry, ('count', 'draw'), '%'),
@@ -99,6 +94,17 @@ def _deleted(run: Run, test: list, sets: Sets, progress: Progress) -> dict[str, 
         'error_by_stage': Array(
             np.where(sets.by_stage.any(axis=-1), by_stage, np.nan), ('stage', 'stage_count', 'draw'), '%'
         ),
+    }
+
+
+def _alone(arch: Architecture, intact: np.ndarray, right: np.ndarray) -> dict[str, Array]:
+    numbers = np.flatnonzero(lesion.deletable(arch))
+    return {
+        'block': Array(numbers + 1, ('lesion',), 'number from 1'),
+        'is_entry': Array(lesion.is_entry(arch)[numbers], ('lesion',), ''),
+        'stage': Array(np.array(arch.stage_of)[numbers] + 1, ('lesion',), 'number from 1'),
+        'intact_right': Array(intact, ('example',), ''),
+        'single_right': Array(right, ('lesion', 'example'), ''),
     }
 
 
@@ -189,12 +195,3 @@ def networks(measured: Sequence[Measured]) -> list[Measured]:
     others = [runs[0] for runs in by_network(measured[1:]).values() if runs[0].arch != measured[0].arch]
     others = sorted((run for run in others if inner(run).any()), key=lambda run: (run.arch.plain, run.depth))
     return [measured[0], *others]
-
-
-def names(runs: Sequence[Measured]) -> list[str]:
-    """A short name for each network; the long ones where two short ones are the same."""
-    short = [
-        ' '.join(['preact'] * run.arch.preactivated + ['plain' if run.arch.plain else 'ResNet', str(run.depth)])
-        for run in runs
-    ]
-    return short if len(set(short)) == len(short) else [run.title for run in runs]

@@ -1,9 +1,14 @@
 """The trained networks that experiments share: one recipe a tier, so that what is compared was trained alike."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ml_collections import ConfigDict
 
 from resnet_jax import config as configuration
+from resnet_jax.experiment import Measured
 from resnet_jax.models import zoo
+from resnet_jax.models.architecture import Architecture
 
 SNAPSHOTS = {'cpu': (0, 33, 110, 330), 'paper': (0, 400, 4_000, 32_000, 64_000)}
 
@@ -36,3 +41,19 @@ def network(tier: str, name: str, seed: int = 0, **settings) -> ConfigDict:
     config.network.update(settings)
     config.seed = seed
     return config
+
+
+def alike(architectures: Sequence[Architecture], *fields: str) -> list[Architecture]:
+    """Those that differ from the first one in these fields alone, if at all."""
+    first = architectures[0]
+    same = {field: getattr(first, field) for field in fields}
+    return [arch for arch in architectures if replace(arch, **same) == first]
+
+
+def names(runs: Sequence[Measured]) -> list[str]:
+    """A short name for each network; the long ones where two short ones are the same."""
+    short = [
+        ' '.join(['preact'] * run.arch.preactivated + ['plain' if run.arch.plain else 'ResNet', str(run.depth)])
+        for run in runs
+    ]
+    return short if len(set(short)) == len(short) else [run.title for run in runs]

@@ -14,7 +14,7 @@ from resnet_jax.experiment import Measured
 from resnet_jax.report.claims import Claim, Form, Interval
 from resnet_jax.report.intervals import bootstrap, over_seeds
 
-PAPER = f'{_veit.PAPER}, section 4.3'
+PAPER = f'{_veit.PAPER}, section 5'
 BELOW_HALF = Interval(0.0, float(np.nextafter(0.5, 0)))
 
 
@@ -35,14 +35,14 @@ def _path_claims(main: Measured, config: ConfigDict) -> list[Claim]:
         ),
         claim(
             lambda examples: mean_length(contributions(main, 'path_norm', 'image', examples)) / blocks,
-            statement='Most of the gradient comes along paths that are shorter than most paths are',
+            statement='The paths that bring the gradient are on the mean shorter than paths are',
             quantity='mean length, weighted by number of paths x mean norm, as a share of the blocks',
             expected='0.1 to 0.3 (5 to 17 of 54 blocks)', accept=BELOW_HALF,
         ),
         claim(
             lambda examples: mean_length(contributions(main, 'sum_norm', 'image', examples)) / blocks,
             statement='Short paths bring most of the gradient by the exact sums, in which paths of a length may cancel',
-            source='this project, beyond section 4.3 of Veit et al. 2016',
+            source='this project, beyond section 5 of Veit et al. 2016',
             quantity='mean length, weighted by the norm of the sum of all paths, as a share of the blocks',
             expected='below 0.5', accept=BELOW_HALF, kind='sum_norm',
         ),

@@ -16,14 +16,15 @@ from resnet_jax.train.evaluate import evaluate
 
 
 def measure(run: Run, config: ConfigDict, progress: Progress) -> dict[str, Array]:
-    """The test error; and by length the norms along random paths, and of the sums of all paths.
+    """The test errors; and by length the norms along random paths, and of the sums of all paths."""
+    found = measure_beside(run, config, progress)
+    return found | _along_random_paths(run, config, progress) | _summed(run, config)
 
-    Of a network without paths, which may stand beside the main one, the test error alone.
-    """
+
+def measure_beside(run: Run, config: ConfigDict, progress: Progress) -> dict[str, Array]:
+    """The test error; of a network with paths also what it is otherwise."""
     error = {'test_error': _percent(run.evaluate('test').error)}
-    if not paths.there(run.network.arch):
-        return error
-    return error | _other_errors(run, config) | _along_random_paths(run, config, progress) | _summed(run, config)
+    return error | (_other_errors(run, config) if paths.there(run.network.arch) else {})
 
 
 def _percent(value: float) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments._lesion_measure import names
+from experiments._networks import names
 from experiments._permutation_claims import networks
 from resnet_jax.experiment import Drawing, Measured
 from resnet_jax.report import figures as style

@@ -8,12 +8,11 @@ from ml_collections import ConfigDict
 
 from resnet_jax.analysis.shattering import RELU_GROWTH, residual_correlation
 from resnet_jax.experiment import Measured
-from resnet_jax.report.claims import Claim, Form, Interval
+from resnet_jax.report.claims import ABOVE_ZERO, Claim, Form, Interval
 from resnet_jax.report.intervals import all_seeds, over_seeds
 
 PAPER = 'Balduzzi et al. 2017, arXiv 1702.08591'
 OWN = 'closed form, under the assumptions of Balduzzi et al. 2017, arXiv 1702.08591, for infinite width'
-ABOVE_ZERO = Interval(float(np.nextafter(0, 1)), np.inf)
 LAG = 1
 
 

@@ -165,10 +165,12 @@ def _lines(one: Measured) -> Drawing:
         for panel, depth, both in zip(axes[:, 0], depths, found, strict=True):
             for family, series, draws in zip(('residual', 'plain'), style.SERIES, both[::-1], strict=False):
                 label = family if depth == depths[0] else None
-                panel.fill_between(lags, *np.quantile(draws, (0.25, 0.75), axis=0), color=series.color, alpha=0.18,
-                                   linewidth=0)  # fmt: skip
+                low, high = np.quantile(draws, (0.25, 0.75), axis=0)
+                panel.fill_between(lags, low, high, color=series.color, alpha=0.18, linewidth=0)
                 panel.plot(lags, draws.mean(axis=0), label=label, **series.line | {'markersize': 3.5})
-                columns[f'{family}, {depth} layers, mean'] = draws.mean(axis=0)
+                named = f'{family}, {depth} layers'
+                curves = {'mean': draws.mean(axis=0), 'lower quartile': low, 'upper quartile': high}
+                columns |= {f'{named}, {what}': curve for what, curve in curves.items()}
             _noise(panel, one, bool(depth == depths[0]))
             panel.set(title=f'{depth} layers', ylim=(-0.2, 1.05), xlim=(0, lags[-1]), xticks=lags[::5],
                       ylabel='autocorrelation')  # fmt: skip

@@ -49,6 +49,19 @@ def values(runs: Sequence[Measured], name: str) -> np.ndarray:
     return np.array([float(run[name]) for run in runs])
 
 
+def paired(*groups: Sequence[Measured]) -> list[list[Measured]]:
+    """Of each group the runs of the seeds that all of them have, in one order."""
+    by_seed = [{run.seed: run for run in runs} for runs in groups]
+    common = sorted(set.intersection(*map(set, by_seed)))
+    return [[runs[seed] for seed in common] for runs in by_seed]
+
+
+def differences(runs: Sequence[Measured], others: Sequence[Measured], name: str) -> np.ndarray:
+    """What is measured of these above the others, seed by seed."""
+    ours, theirs = paired(runs, others)
+    return values(ours, name) - values(theirs, name)
+
+
 def said(runs: Sequence[Measured], name: str) -> str:
     """The median and all seeds, in percent."""
     found = values(runs, name)

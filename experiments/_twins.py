@@ -4,25 +4,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
-
-from experiments._lesion_measure import names
+from experiments._networks import alike, names
 from resnet_jax.experiment import Measured, by_network
-from resnet_jax.report.claims import Interval
-
-ABOVE_ZERO = Interval(float(np.nextafter(0, 1)), np.inf)
 
 Pairs = list[tuple[Measured, Measured]]
 Networks = dict[str, list[Measured]]  # a short name -> the seeds
 
 
 def twins(measured: Sequence[Measured]) -> dict[int, Pairs]:
-    """Depth -> (residual, plain) of each seed: networks that differ in the shortcut alone."""
+    """Depth -> (residual, plain) of each seed: they differ in the shortcut alone, and from depth to depth in depth."""
     plain = {(run.arch, run.seed): run for run in measured if run.arch.plain}
+    both = [
+        (run, twin) for run in measured
+        if not run.arch.plain and (twin := plain.get((replace(run.arch, shortcut='none'), run.seed)))
+    ]  # fmt: skip
     found: dict[int, Pairs] = {}
-    for run in sorted(measured, key=lambda run: (run.depth, run.seed)):
-        twin = plain.get((replace(run.arch, shortcut='none'), run.seed))
-        if twin is not None and not run.arch.plain:
+    for run, twin in sorted(both, key=lambda pair: (pair[0].depth, pair[0].seed)):
+        if run.arch in alike([both[0][0].arch, run.arch], 'stage_blocks'):
             found.setdefault(run.depth, []).append((run, twin))
     return found
 

@@ -7,17 +7,19 @@ pre-activation, in networks of two depths. One recipe, the same seeds for all; d
     resnet-jax experiment activations
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments._networks import network
-from experiments._training import columns, diverged, measure, rows, said, values
+from experiments._networks import alike, network
+from experiments._training import columns, diverged, measure, paired, rows, said, values
 from resnet_jax.errors import UserError
-from resnet_jax.experiment import Drawing, Measured
+from resnet_jax.experiment import Drawing, Measured, by_network
+from resnet_jax.models import counts
 from resnet_jax.models.architecture import Architecture
-from resnet_jax.report.claims import Claim, Interval
+from resnet_jax.report.claims import ABOVE_ZERO, BELOW_ZERO, Claim, Interval
 from resnet_jax.report.findings import Plain
 from resnet_jax.report.intervals import over_seeds
 
@@ -31,6 +33,14 @@ ERRORS = {  # percent on CIFAR-10, by depth
     'relu_before_addition': {110: 7.84, 164: 6.14},
     'relu_only_preactivation': {110: 6.71, 164: 5.91},
     'full_preactivation': {110: 6.37, 164: 5.46},
+}
+
+
+EXPECTED = {  # against the original unit: in words, and where the gain in percentage points must lie
+    'bn_after_addition': ('worse than', BELOW_ZERO),
+    'relu_before_addition': ('worse than', BELOW_ZERO),
+    'relu_only_preactivation': ('within half a point of', Interval(-0.5, 0.5)),
+    'full_preactivation': ('better than', ABOVE_ZERO),
 }
 
 
@@ -58,13 +68,22 @@ def check(architectures: Sequence[Architecture]) -> None:
 
 
 def _kinds(measured: Sequence[Measured]) -> dict[tuple[int, str], list[Measured]]:
-    """The residual runs by depth and placement, of one form of shortcut at each depth; each by seed."""
-    shortcut: dict[int, str] = {}
-    found: dict[tuple[int, str], list[Measured]] = {}
-    for run in sorted(measured, key=lambda run: (run.depth, list(ERRORS).index(run.arch.placement), run.seed)):
-        if not run.arch.plain and shortcut.setdefault(run.depth, run.arch.shortcut) == run.arch.shortcut:
-            found.setdefault((run.depth, run.arch.placement), []).append(run)
+    """The residual runs by depth and placement, which alone differs at a depth; each by seed."""
+    networks = [arch for arch in by_network(measured) if not arch.plain]
+    main, found = measured[0].arch, {}
+    for depth in sorted({counts.depth(arch) for arch in networks}):
+        there = sorted((arch for arch in networks if counts.depth(arch) == depth), key=lambda arch: _unlike(arch, main))
+        of_depth = alike(there, 'placement')
+        for run in sorted(measured, key=lambda run: (list(ERRORS).index(run.arch.placement), run.seed)):
+            if run.arch in of_depth:
+                found.setdefault((depth, run.arch.placement), []).append(run)
     return found
+
+
+def _unlike(arch: Architecture, other: Architecture) -> int:
+    """In how many fields but the placement they differ."""
+    return sum(getattr(arch, each.name) != getattr(other, each.name) for each in fields(arch)
+               if each.name != 'placement')  # fmt: skip
 
 
 def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
@@ -72,53 +91,47 @@ def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
     kinds, data = _kinds(measured), measured[0].data
     depths = sorted({depth for depth, _ in kinds})
     made = [
-        _against_original(kinds, depth, placement, data)
-        for depth in depths for placement in ERRORS
-        if placement != 'original' and {(depth, placement), (depth, 'original')} <= kinds.keys()
+        _against_original(depth, placement, gain, data)
+        for depth in depths for placement in EXPECTED
+        if (gain := _gain(kinds, placement, depth)[0]).size
     ]  # fmt: skip
-    if len(depths) > 1 and {(depth, each) for depth in (depths[0], depths[-1])
-                            for each in ('original', 'full_preactivation')} <= kinds.keys():  # fmt: skip
-        made.append(_grows(kinds, depths[0], depths[-1], data))
+    if len(depths) > 1:
+        shallow, deep = _gain(kinds, 'full_preactivation', depths[0], depths[-1])
+        made += [_grows(depths[0], depths[-1], deep - shallow, data)] if deep.size else []
     if data == 'cifar10':
         made += [_number(runs, ERRORS[placement][depth]) for (depth, placement), runs in kinds.items()
                  if depth in ERRORS[placement]]  # fmt: skip
     return made
 
 
-def _gain(kinds: dict[tuple[int, str], list[Measured]], depth: int, placement: str) -> np.ndarray:
-    """By how much the test error is below the original's, seed by seed."""
-    original, other = kinds[depth, 'original'], kinds[depth, placement]
-    return values(original, 'test_error') - values(other, 'test_error')
+def _gain(kinds: Mapping[tuple[int, str], list[Measured]], placement: str, *depths: int) -> list[np.ndarray]:
+    """By how much the test error is below the original's at each depth, of the seeds that all of these have."""
+    runs = paired(*(kinds.get((depth, each), []) for depth in depths for each in ('original', placement)))
+    errors = [values(each, 'test_error') for each in runs]
+    return [original - other for original, other in zip(errors[::2], errors[1::2], strict=True)]
 
 
-def _against_original(kinds: dict, depth: int, placement: str, data: str) -> Claim:
-    """BN after, or ReLU before, the addition hurts; pre-activation does not."""
-    name, errors = placement.replace('_', ' '), ERRORS[placement]
-    better = placement == 'full_preactivation'
-    value, interval = over_seeds(_gain(kinds, depth, placement))
-    accept = Interval(float(np.nextafter(0, 1)), np.inf) if better else Interval(-np.inf, 0.0)
-    said = 'better' if better else 'no better'
+def _against_original(depth: int, placement: str, gain: np.ndarray, data: str) -> Claim:
+    """BN after, or ReLU before, the addition hurts; ReLU-only pre-activation changes little, the full one helps."""
+    name, errors, (expected, accept) = placement.replace('_', ' '), ERRORS[placement], EXPECTED[placement]
     return _claim(
-        value, interval, accept, data, len(kinds[depth, placement]),
-        statement=f'{name.capitalize()} is {said} than the original unit ({depth} layers)',
+        gain, accept, data, statement=f'{name.capitalize()} is {expected} the original unit ({depth} layers)',
         expected=', '.join(f'{ERRORS["original"][each] - errors[each]:+.2f} ({each} layers)' for each in errors),
     )  # fmt: skip
 
 
-def _grows(kinds: dict, shallow: int, deep: int, data: str) -> Claim:
-    difference = _gain(kinds, deep, 'full_preactivation') - _gain(kinds, shallow, 'full_preactivation')
-    value, interval = over_seeds(difference)
+def _grows(shallow: int, deep: int, more: np.ndarray, data: str) -> Claim:
     return _claim(
-        value, interval, Interval(float(np.nextafter(0, 1)), np.inf), data, len(difference),
+        more, ABOVE_ZERO, data, expected='+0.23 (110 to 164 layers)',
         statement=f'Full pre-activation gains more in deeper networks ({deep} against {shallow} layers)',
-        expected='+0.23 (110 to 164 layers)',
     )  # fmt: skip
 
 
-def _claim(value: float, interval: Interval, accept: Interval, data: str, seeds: int, **text: str) -> Claim:
+def _claim(gain: np.ndarray, accept: Interval, data: str, **text: str) -> Claim:
+    value, interval = over_seeds(gain)
     return Claim(
         source=PAPER, quantity='test error below that of the original unit, mean over seeds, percentage points',
-        accept=accept, form='shape', measured=value, interval=interval, n=f'{seeds} seeds', data=data,
+        accept=accept, form='shape', measured=value, interval=interval, n=f'{len(gain)} seeds', data=data,
         figure='activations_placements', **text,
     )  # fmt: skip
 

@@ -10,6 +10,8 @@ with SkipInit (De & Smith 2020, arXiv 2002.10444), since they would explode. Wid
 networks get the parameters of the deeper ones by width (Zagoruyko & Komodakis 2016, arXiv 1605.07146).
 
     resnet-jax experiment degradation
+
+What is compared and claimed: _degradation_claims.py.
 """
 
 from collections.abc import Sequence
@@ -19,24 +21,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from experiments._degradation_claims import Kind, claims, compared, kinds_of
 from experiments._networks import network
-from experiments._training import columns, diverged, measure, rows, said, values
+from experiments._training import columns, diverged, measure, rows, said
 from resnet_jax import spec
 from resnet_jax.errors import UserError
 from resnet_jax.experiment import Drawing, Measured
 from resnet_jax.models import counts
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.report import figures as style
-from resnet_jax.report.claims import Claim, Interval
 from resnet_jax.report.findings import Plain
-from resnet_jax.report.intervals import all_seeds, over_seeds
 
 __all__ = ['TITLE', 'check', 'claims', 'diverged', 'figures', 'get_config', 'measure', 'notes', 'runs', 'summary']
 
 TITLE = 'Deeper plain networks'
-PAPER = 'He et al. 2015, arXiv 1512.03385, section 4.2'
-ABOVE_ZERO, BELOW_ZERO = Interval(float(np.nextafter(0, 1)), np.inf), Interval(-np.inf, float(np.nextafter(0, -1)))
-TEST_ERRORS = {20: 8.75, 56: 6.97, 110: 6.61}  # of residual networks on CIFAR-10, table 6
 
 
 def get_config(tier: str) -> ConfigDict:
@@ -84,132 +82,13 @@ def _wide(config: ConfigDict, family: str, seed: int) -> ConfigDict:
 
 def check(architectures: Sequence[Architecture]) -> None:
     """There must be plain and residual networks of two depths to compare."""
-    kinds = {(arch.plain, counts.depth(arch)) for arch in architectures if arch.norm != 'none'}
+    kinds = {(arch.plain, counts.depth(arch)) for arch in compared(architectures) if arch.norm != 'none'}
     depths = [len({depth for plain, depth in kinds if plain == which}) for which in (True, False)]
     if min(depths) < 2:
         raise UserError(
             f'degradation compares two depths and more, plain and residual; here are {depths[0]} plain and {depths[1]} '
             'residual ones: leave out --run, and what is missing is trained'
         )
-
-
-Kind = tuple[bool, bool, int]  # plain, with BN, depth
-
-
-def _kinds(measured: Sequence[Measured]) -> tuple[dict[Kind, list[Measured]], dict[bool, list[Measured]]]:
-    """The runs by their kind, and the wide ones (plain or not); each by seed."""
-    narrow = min(run.arch.widths for run in measured)
-    found: dict[Kind, list[Measured]] = {}
-    wide: dict[bool, list[Measured]] = {}
-    for run in sorted(measured, key=lambda run: (run.arch.plain, run.depth, run.seed)):
-        if run.arch.widths != narrow:
-            wide.setdefault(run.arch.plain, []).append(run)
-        else:
-            found.setdefault((run.arch.plain, run.arch.norm != 'none', run.depth), []).append(run)
-    return found, wide
-
-
-def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
-    """Differences seed by seed, of the same data in the same order; what He et al. say must hold in all seeds."""
-    kinds, wide = _kinds(measured)
-    depths = sorted(depth for plain, norm, depth in kinds if plain and norm)
-    shallow, deep = (
-        (config.shallow, config.deep) if {config.shallow, config.deep} <= {*depths} else (depths[0], depths[-1])
-    )
-    claim = partial(_claim, data=measured[0].data, n=f'{len(kinds[True, True, deep])} seeds')
-
-    def error(plain: bool, norm: bool, depth: int, name: str = 'training_error') -> np.ndarray:
-        return values(kinds[plain, norm, depth], name)
-
-    made = [
-        claim(
-            error(True, True, deep) - error(True, True, shallow), accept=ABOVE_ZERO, figure='curves',
-            statement=f'Of plain networks the deeper one has the higher training error ({deep} against {shallow})',
-            expected='above 0 (figure 6, left)',
-        ),
-        claim(
-            error(False, True, deep) - error(False, True, shallow), accept=BELOW_ZERO, figure='curves',
-            statement=f'Of residual networks the deeper one has the lower training error ({deep} against {shallow})',
-            expected='below 0 (figure 6, middle)',
-        ),
-        claim(
-            error(True, True, deep) - error(False, True, deep), accept=ABOVE_ZERO, figure='by_depth',
-            statement=f'With shortcuts {deep} layers train better than without',
-            expected='above 0 (figure 6)',
-        ),
-    ]  # fmt: skip
-    made += _norm_claims(kinds, claim) + _wide_claims(kinds, wide, deep, claim)
-    if measured[0].data == 'cifar10':
-        made += [
-            _number(runs, expected)
-            for depth, expected in TEST_ERRORS.items()
-            if (runs := kinds.get((False, True, depth)))
-        ]
-    return made
-
-
-def _norm_claims(kinds: dict[Kind, list[Measured]], claim) -> list[Claim]:
-    """With and without BN, at the depths that there are of both."""
-    depths = sorted(depth for plain, norm, depth in kinds if plain and not norm)
-    if len(depths) < 2 or any((plain, norm, depth) not in kinds for depth in (depths[0], depths[-1])
-                              for plain in (True, False) for norm in (True, False)):  # fmt: skip
-        return []
-    shallow, deep = depths[0], depths[-1]
-
-    def worse(plain: bool, norm: bool) -> np.ndarray:
-        """By how much the deeper of the two trains worse."""
-        return values(kinds[plain, norm, deep], 'training_error') - values(
-            kinds[plain, norm, shallow], 'training_error'
-        )
-
-    claim = partial(claim, figure='by_depth', expected='not in the paper, whose networks all have BN')
-    return [
-        claim(
-            worse(True, False) - worse(True, True), accept=ABOVE_ZERO,
-            statement=f'BN cures part of it: without BN, plain networks lose more from {shallow} to {deep} layers',
-        ),
-        claim(
-            worse(True, False) - worse(False, False), accept=ABOVE_ZERO,
-            statement=f'Shortcuts cure it without BN too: plain networks lose more from {shallow} to {deep} layers',
-        ),
-    ]  # fmt: skip
-
-
-def _wide_claims(kinds: dict[Kind, list[Measured]], wide: dict[bool, list[Measured]], deep: int, claim) -> list[Claim]:
-    """Wider against deeper at equal parameters, by the test error."""
-    made = []
-    for plain, runs in wide.items():
-        difference = values(runs, 'test_error') - values(kinds[plain, True, deep], 'test_error')
-        against = f'{runs[0].depth} layers against {deep}, {"plain" if plain else "residual"}'
-        made.append(
-            claim(
-                difference, accept=BELOW_ZERO, figure='by_depth', interval=over_seeds,
-                statement=f'Wider beats deeper at equal parameters: {against}',
-                quantity='difference of the test errors, mean over seeds, percentage points',
-                source='Zagoruyko & Komodakis 2016, arXiv 1605.07146, section 3',
-                expected='below 0 (residual, CIFAR-10)',
-            )
-        )  # fmt: skip
-    return made
-
-
-def _claim(
-    differences: np.ndarray, *, interval=all_seeds, source: str = PAPER, figure: str,
-    quantity: str = 'difference of the training errors, median and range over seeds, percentage points', **said,
-) -> Claim:  # fmt: skip
-    value, its = interval(differences)
-    return Claim(measured=value, interval=its, source=source, quantity=quantity, form='shape',
-                 figure=f'degradation_{figure}', **said)  # fmt: skip
-
-
-def _number(runs: Sequence[Measured], expected: float) -> Claim:
-    value, interval = over_seeds(values(runs, 'test_error'))
-    return Claim(
-        statement=f'ResNet-{runs[0].depth} reaches the error of the paper', source=f'{PAPER}, table 6',
-        quantity='test error, mean over seeds, last step, %', expected=f'{expected} %', form='number',
-        accept=Interval(expected - 0.5, expected + 0.5), measured=value, interval=interval, n=f'{len(runs)} seeds',
-        data='cifar10', figure='degradation_by_depth',
-    )  # fmt: skip
 
 
 def summary(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Plain]:
@@ -222,7 +101,7 @@ def summary(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Plain
 
 
 def _named(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
-    kinds, wide = _kinds(measured)
+    kinds, wide = kinds_of(measured)
     names = {True: 'plain', False: 'residual'}
     named = {f'{names[plain]} {depth}{"" if norm else ", no BN"}': each for (plain, norm, depth), each in kinds.items()}
     return named | {f'{names[plain]} {each[0].depth}, wide': each for plain, each in wide.items()}
@@ -234,8 +113,8 @@ def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
         'Claims of this paper must hold in every seed: the interval is the range over seeds. Plain and residual twins '
         'of one seed have the same parameters, start from the same draw, and see the same images in the same order.',
         'Without BN the residual networks have SkipInit: one learned number a block, which is 0 at the start.',
-        'Where the shallower residual networks leave nothing of the training split wrong, the deeper ones cannot have '
-        'a lower error: there the claim on residual networks is refuted for want of a harder task.',
+        'Where residual networks leave nothing of the training split wrong, the deeper ones cannot have a lower error: '
+        'there the loss is compared.',
     ]
     if measured[0].data != 'cifar10':
         said.append(
@@ -246,7 +125,7 @@ def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
 
 def figures(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Drawing]:
     """The curves of training (figures 1 and 6 of the paper), and the ends by depth."""
-    kinds, _ = _kinds(measured)
+    kinds, _ = kinds_of(measured)
     every = [(name, run) for name, runs in _named(measured).items() for run in runs]
     course = [(name, run.seed, split, step, error) for name, run in every for split in ('training', 'test')
               for step, error in zip(run[f'{split}_steps'], run[f'{split}_errors'], strict=True)]  # fmt: skip

@@ -25,7 +25,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments._checkpoints import fresh, fresh_note, kept
-from experiments._gradient_flow_claims import claims, median_response, nearest_to_cancelling, span_cosine
+from experiments._gradient_flow_claims import (
+    RESIDUAL_TERM,
+    claims,
+    median_response,
+    nearest_to_cancelling,
+    span_cosine,
+)
 from experiments._gradient_flow_figures import figures
 from experiments._networks import network
 from experiments._twins import has_body, networks
@@ -64,7 +70,7 @@ def get_config(tier: str) -> ConfigDict:
         {
             'tier': tier,
             'depths': {'cpu': (8, 20, 56), 'paper': (20, 56, 110)}[tier],
-            'decomposed': {'cpu': 56, 'paper': 110}[tier],  # depth of the pre-activation network
+            'decomposed': {'cpu': (20, 56), 'paper': (20, 110)}[tier],  # depths of the pre-activation networks
             'seeds': (0, 1, 2),
             'statistics': {'cpu': 256, 'paper': 1000}[tier],  # training images that BN's statistics are taken of
             'examples': {'cpu': 64, 'paper': 512}[tier],  # test images
@@ -74,8 +80,8 @@ def get_config(tier: str) -> ConfigDict:
 
 
 def runs(config: ConfigDict) -> list[ConfigDict]:
-    """The pre-activation network first; residual and plain by depth; all by seed."""
-    names = [f'preact_resnet{config.decomposed}']
+    """The pre-activation networks first; residual and plain ones; all by depth, the deepest first, and by seed."""
+    names = [f'preact_resnet{depth}' for depth in sorted(config.decomposed, reverse=True)]
     names += [f'{family}{depth}' for depth in sorted(config.depths, reverse=True) for family in ('resnet', 'plain')]
     return [network(config.tier, name, seed) for name in names for seed in config.seeds]
 
@@ -98,7 +104,7 @@ def measure(run: Run, config: ConfigDict, progress: Progress) -> dict[str, Array
         variables, arch = fresh(run, step, config.statistics), run.network.arch
         each = _gradients(run, variables, parts)
         if has_responses(arch):
-            each['response'] = np.asarray(responses(run.network, variables, parts[0][0]))
+            each['response'] = np.asarray(responses(run.network, variables, test[0]))  # of all, not by parts
         if adds_to_identity(arch) and max(arch.stage_blocks) > 1:
             each |= _terms(run, variables, [part[: config.exact_examples] for part in test])
         found.append(each)
@@ -159,6 +165,10 @@ def summary(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Plain
         if 'residual_along' in runs[0].arrays:
             value = min(nearest_to_cancelling(run) for run in runs)
             table[f'{name}, residual term along the identity term, least'] = f'{value:.2f} (-1 would cancel it)'
+            _, cosine, size = (np.median([np.nanmedian(of(run)[-1]) for run in runs]) for of in RESIDUAL_TERM.values())
+            table[f'{name}, residual term at the end'] = (
+                f'cosine {cosine:.2f} with the identity term, {size:.2f} of its size (medians over blocks)'
+            )
         if 'response' in runs[0].arrays:
             table[f'{name}, median response'] = f'{np.median([median_response(run) for run in runs]):.3f}'
     return table

@@ -34,7 +34,7 @@ from experiments._identity_figures import DISTANCE, NAMES, figures, settled
 from resnet_jax.analysis import identity as task
 from resnet_jax.experiment import Measured
 from resnet_jax.progress import Progress
-from resnet_jax.report.claims import Claim, Interval
+from resnet_jax.report.claims import ABOVE_ZERO, BELOW_ZERO, Claim, Interval
 from resnet_jax.report.findings import Array, Plain
 from resnet_jax.report.intervals import all_seeds, over_seeds
 
@@ -43,7 +43,6 @@ __all__ = ['TITLE', 'claims', 'figures', 'get_config', 'measure', 'notes', 'runs
 TITLE = 'Learning what is close to the identity'
 PAPER = 'He et al. 2015, arXiv 1512.03385, section 3.1'
 OWN = "this project's own question"
-ABOVE_ZERO, BELOW_ZERO = Interval(float(np.nextafter(0, 1)), np.inf), Interval(-np.inf, float(np.nextafter(0, -1)))
 
 
 def get_config(tier: str) -> ConfigDict:

@@ -166,8 +166,9 @@ def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
         f'Evaluation mode, stored BN statistics, without augmentation; the first {config.images} training images for '
         f'the surface and {config.hessian_images} for Hessians. Every seed has two directions of its own. '
         f'Eigenvalues by {config.steps} steps of the Lanczos method with full orthogonalisation, at the centre by '
-        f'{config.spectrum_steps} (start vectors there: {config.draws}). Over the square: the '
-        'median over its points.',
+        f'{config.spectrum_steps} (start vectors there: {config.draws}). Over the square: the median over its '
+        f'{config.grid} x {config.grid} points (51 x 51 in the paper), for Hessians {config.hessian_grid} x '
+        f'{config.hessian_grid}.',
         f'Near zero: at most {config.near_zero} times the largest eigenvalue in size. That bound, and that nearly all '
         "means nine in ten, are this project's, not the paper's. The region has no upper end, since Student's interval "
         'of a share can reach above 1 (with an end at 1 a first measurement was undecided).',

@@ -1,7 +1,7 @@
 """Paths: how long are the paths that carry the gradient?
 
 Veit, Wilber & Belongie 2016, "Residual networks behave like ensembles of relatively shallow networks"
-(arXiv 1605.06431), section 4.3. A network of n blocks has 2ⁿ paths, most of them through about half of the blocks. As
+(arXiv 1605.06431), section 5. A network of n blocks has 2ⁿ paths, most of them through about half of the blocks. As
 in the paper, random paths of every length are drawn, and the gradient is let back along each: its norm by the image.
 The number of paths of a length times their mean norm is what that length contributes. Beyond the paper, the vector
 sum of all paths of each length is computed exactly: its norm says what is left where paths cancel each other.
@@ -27,14 +27,16 @@ from experiments import _veit
 from experiments._networks import network
 from experiments._paths_claims import active_blocks, claims, contributions, fitted, pairs
 from experiments._paths_figures import figures
-from experiments._paths_measure import measure
+from experiments._paths_measure import measure, measure_beside
 from resnet_jax import spec
 from resnet_jax.analysis import paths
 from resnet_jax.experiment import Measured
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.report.findings import Plain
 
-__all__ = ['TITLE', 'check', 'claims', 'figures', 'get_config', 'measure', 'notes', 'runs', 'summary']
+__all__ = [
+    'TITLE', 'check', 'claims', 'figures', 'get_config', 'measure', 'measure_beside', 'notes', 'runs', 'summary',
+]  # fmt: skip
 
 TITLE = 'Paths of the gradient'
 
@@ -123,6 +125,5 @@ def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
     if not pairs(measured):
         said.append('Training with a subset of the blocks is compared where a run and its twin, which differs in '
                     'train.active_blocks alone, are both measured: without --run, they are.')  # fmt: skip
-    if not _veit.is_theirs(main):
-        said.append(_veit.note(main))
+    said.append(_veit.note(main))
     return said

@@ -21,8 +21,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import _veit
-from experiments._lesion_measure import error, names
-from experiments._networks import network
+from experiments._lesion_measure import error
+from experiments._networks import names, network
 from experiments._permutation_claims import claims, networks, rank_correlation
 from experiments._permutation_figures import figures
 from resnet_jax.analysis import order
@@ -125,6 +125,5 @@ def notes(measured: Sequence[Measured], config: ConfigDict) -> list[str]:
         'τ is over all blocks, the entry blocks included, which stay. That the median grows with k at a rank '
         "correlation of 0.9 or more is this project's bound; so is the comparison with a plain network.",
     ]
-    if not _veit.is_theirs(run):
-        said.append(_veit.note(run))
+    said.append(_veit.note(run))
     return said

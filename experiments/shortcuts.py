@@ -10,16 +10,17 @@ projected everywhere. One recipe, the same seeds for all; a network whose traini
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments._networks import network
-from experiments._training import columns, diverged, measure, rows, said, values
+from experiments._networks import alike, network
+from experiments._training import columns, differences, diverged, measure, rows, said, values
 from resnet_jax.errors import UserError
 from resnet_jax.experiment import Drawing, Measured, by_network
 from resnet_jax.models.architecture import Architecture
-from resnet_jax.report.claims import Claim, Interval
+from resnet_jax.report.claims import ABOVE_ZERO, Claim, Interval
 from resnet_jax.report.findings import Plain
 from resnet_jax.report.intervals import over_seeds
 
@@ -36,12 +37,15 @@ FORMS = {
     'constant 0': ({'shortcut_scale': 0.0}, 'fails'),
     'constant 0.5': ({'shortcut_scale': 0.5}, 'fails'),
     'constant 0.5, residual 0.5': ({'shortcut_scale': 0.5, 'residual_scale': 0.5}, '12.35'),
+    'exclusive gating, bias 0': ({'shortcut': 'exclusive_gating', 'gate_bias': 0.0}, 'fails'),
     'exclusive gating, bias -6': ({'shortcut': 'exclusive_gating', 'gate_bias': -6.0}, '8.70'),
+    'exclusive gating, bias -7': ({'shortcut': 'exclusive_gating', 'gate_bias': -7.0}, '9.81'),
     'shortcut-only gating, bias 0': ({'shortcut': 'shortcut_gating', 'gate_bias': 0.0}, '12.86'),
     'shortcut-only gating, bias -6': ({'shortcut': 'shortcut_gating', 'gate_bias': -6.0}, '6.91'),
     '1x1 convolution': ({'shortcut': 'conv'}, '12.22'),
     'dropout 0.5': ({'shortcut': 'dropout'}, 'fails'),
 }
+VARIED = ('shortcut', 'shortcut_scale', 'residual_scale', 'gate_bias')
 FAILS = 20.0  # percent of errors above which the paper says that a network fails
 
 
@@ -58,7 +62,7 @@ def runs(config: ConfigDict) -> list[ConfigDict]:
 
 def check(architectures: Sequence[Architecture]) -> None:
     """There must be the identity, and another form to compare it with."""
-    forms = {form for arch in architectures if (form := _form(arch))}
+    forms = {form for arch in alike(architectures, *VARIED) if (form := _form(arch))}
     if 'A: identity' not in forms or len(forms) < 2:
         raise UserError(
             'shortcuts compares networks with identity shortcuts (A) with others of one depth; here are only '
@@ -68,7 +72,7 @@ def check(architectures: Sequence[Architecture]) -> None:
 
 def _form(arch: Architecture) -> str | None:
     """Which of the forms an architecture has."""
-    base = {'shortcut_scale': 1.0, 'residual_scale': 1.0}
+    base = {'shortcut_scale': 1.0, 'residual_scale': 1.0}  # the bias says nothing of what has no gate
     for name, (settings, _) in FORMS.items():
         wanted = base | {'shortcut': 'A'} | settings
         if all(getattr(arch, key) == value for key, value in wanted.items()):
@@ -77,44 +81,46 @@ def _form(arch: Architecture) -> str | None:
 
 
 def _forms(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
-    """The runs by form, in the order of the table; of the main run's depth."""
-    networks = [(arch, runs) for arch, runs in by_network(measured).items() if arch.blocks == measured[0].arch.blocks]
-    found = {name: [run for arch, runs in networks for run in runs if _form(arch) == name] for name in FORMS}
+    """The runs by form, in the order of the table; of networks that are else like the main one."""
+    networks = by_network(measured)
+    compared = [each for each in networks if each in alike([measured[0].arch, *networks], *VARIED)]
+    found = {name: [run for arch in compared if _form(arch) == name for run in networks[arch]] for name in FORMS}
     return {name: runs for name, runs in found.items() if runs}
 
 
 def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
     """That no other form is better than the identity, seed by seed; the paper's numbers on its data."""
-    forms = _forms(measured)
-    identity, data = forms['A: identity'], measured[0].data
-    made = [
-        _worse(name, runs, identity, data) for name, runs in forms.items() if FORMS[name][1] and runs is not identity
-    ]
-    if 'C: projection everywhere' in forms:
-        made.append(_alike(forms['C: projection everywhere'], identity, data))
+    forms, data = _forms(measured), measured[0].data
+    above = {name: differences(runs, forms['A: identity'], 'test_error') for name, runs in forms.items()}
+    made = [_worse(name, above[name], data) for name in forms if name != 'A: identity' and FORMS[name][1]
+            and above[name].size]  # fmt: skip
+    everywhere = above.get('C: projection everywhere', np.zeros(0))
+    made += [_alike(everywhere, data)] if everywhere.size else []
     if (data, measured[0].depth) == ('cifar10', 110):
         made += [_number(name, runs) for name, runs in forms.items() if FORMS[name][1]]
     return made
 
 
-def _worse(name: str, runs: Sequence[Measured], identity: Sequence[Measured], data: str) -> Claim:
-    value, interval = over_seeds(_differences(runs, identity))
-    return Claim(
-        statement=f'The identity gives a lower test error than {name} on the shortcut', source=PAPER,
-        quantity='test error above that with the identity, mean over seeds, percentage points',
-        expected=f'{FORMS[name][1]} against 6.61', accept=Interval(float(np.nextafter(0, 1)), np.inf), form='shape',
-        measured=value, interval=interval, n=f'{len(runs)} seeds', data=data, figure='shortcuts_forms',
+def _worse(name: str, above: np.ndarray, data: str) -> Claim:
+    return _claim(
+        above, data, statement=f'The identity gives a lower test error than {name} on the shortcut', source=PAPER,
+        expected=f'{FORMS[name][1]} against 6.61', accept=ABOVE_ZERO,
     )  # fmt: skip
 
 
-def _alike(runs: Sequence[Measured], identity: Sequence[Measured], data: str) -> Claim:
-    value, interval = over_seeds(_differences(runs, identity))
+def _alike(above: np.ndarray, data: str) -> Claim:
+    return _claim(
+        above, data, statement='Projections everywhere (C) are not needed: they change the error by less than a point',
+        source='He et al. 2015, arXiv 1512.03385, section 4.1 (ImageNet: 24.19 against 25.03)', expected='-0.84',
+        accept=Interval(-1.0, 1.0),
+    )  # fmt: skip
+
+
+def _claim(above: np.ndarray, data: str, **said: Any) -> Claim:
+    value, interval = over_seeds(above)
     return Claim(
-        statement='Projections everywhere (C) are not needed: they change the error by less than a point',
-        source='He et al. 2015, arXiv 1512.03385, section 4.1 (ImageNet: 24.19 against 25.03)',
-        quantity='test error above that with the identity, mean over seeds, percentage points', expected='-0.84',
-        accept=Interval(-1.0, 1.0), form='shape', measured=value, interval=interval, n=f'{len(runs)} seeds', data=data,
-        figure='shortcuts_forms',
+        quantity='test error above that with the identity, mean over seeds, percentage points', form='shape',
+        measured=value, interval=interval, n=f'{len(above)} seeds', data=data, figure='shortcuts_forms', **said,
     )  # fmt: skip
 
 
@@ -127,12 +133,6 @@ def _number(name: str, runs: Sequence[Measured]) -> Claim:
         quantity='test error, mean over seeds, last step, %', expected=expected, accept=accept, form='number',
         measured=value, interval=interval, n=f'{len(runs)} seeds', data='cifar10', figure='shortcuts_forms',
     )  # fmt: skip
-
-
-def _differences(runs: Sequence[Measured], others: Sequence[Measured]) -> np.ndarray:
-    """Of the test errors, seed by seed."""
-    theirs = {run.seed: float(run['test_error']) for run in others}
-    return np.array([float(run['test_error']) - theirs[run.seed] for run in runs if run.seed in theirs])
 
 
 def summary(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Plain]:

@@ -7,12 +7,14 @@ An experiment is a module whose docstring begins with its question, with `TITLE`
     measure(run, config, progress)    of one run (None, once, where there are none): name -> Array
     claims, figures, summary, notes   each of (list of Measured, config)
 
-and, where they are needed, `check(architectures)`, which refuses what it cannot be measured on, and
-`diverged(config_of_run)`: what counts as measured on a run whose training diverged (without it, it is left out).
+and, where they are needed, `check(architectures)`, which refuses what it cannot be measured on,
+`measure_beside(run, config, progress)`, the less that is measured of the runs beside the main one, and
+`diverged(config_of_run)`, what counts as measured on a run whose training diverged (without it, it is left out).
 """
 
 import hashlib
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,7 +153,8 @@ def perform(
 ) -> 'Finding':
     """Measures an experiment on runs, the main one first, and writes its finding and its figures into `where`.
 
-    What was measured on a run is kept in `where`/measured, and taken from there the next time.
+    What was measured on a run is kept in `where`/measured, and taken from there the next time, as long as what
+    measures is the same.
 
     Raises:
       UserError: the main run's training diverged, and the experiment measures no such run.
@@ -165,11 +168,11 @@ def perform(
             left_out.append(run)
             continue
         told = _counted(progress, number, len(runs))
-        measured.append(_measured(experiment, run, settings, where, told))
+        measured.append(_measured(experiment, run, settings, where, told, main=number == 1))
     if left_out and left_out[0] is runs[0]:
         raise UserError(f'the training of {runs[0].path} diverged: there is no trained network to measure {stem} on')
     if not runs:
-        measured = [_measured(experiment, None, settings, where, progress)]
+        measured = [_measured(experiment, None, settings, where, progress, main=True)]
     drawn = experiment.figures(measured, settings)
     for figure_name, drawn_one in drawn.items():
         drawing.save(drawn_one.figure, where / 'figures', f'{stem}_{figure_name}')
@@ -181,6 +184,7 @@ def perform(
         question=question(experiment),
         tier=tier,
         settings=json.loads(json.dumps(spec.flatten(settings))),
+        code=_hash(_claims_by(experiment)),
         runs=tuple(_subject(run) for run in runs),
         data=measured[0].data,
         summary=experiment.summary(measured, settings),
@@ -198,15 +202,31 @@ def perform(
 
 
 def done(experiment: ModuleType, runs: 'Sequence[Run]', settings: ConfigDict, tier: str, where: Path) -> bool:
-    """Is there a finding of that experiment on these very checkpoints by these settings?"""
+    """Is there a finding of that experiment on these very checkpoints, by these settings and this code?"""
     from resnet_jax.report import findings
 
     stem = name_of(experiment)
-    if not (where / 'findings' / f'{stem}.json').exists():
+    if not findings.readable(where, stem):
         return False
     finding = findings.load(where, stem)
-    wanted = (tier, json.loads(json.dumps(spec.flatten(settings))), tuple(_subject(run) for run in runs))
-    return (finding.tier, finding.settings, finding.runs) == wanted
+    flat, code = json.loads(json.dumps(spec.flatten(settings))), _hash(_claims_by(experiment))
+    wanted = (tier, flat, code, tuple(map(_subject, runs)))
+    return (finding.tier, finding.settings, finding.code, finding.runs) == wanted
+
+
+def _measured_by(experiment: ModuleType) -> list[Path]:
+    """The code whose change makes what it measured void: the file of its `measure`, and all of `analysis`."""
+    return [Path(inspect.getfile(experiment.measure)), *sorted((Path(__file__).parent / 'analysis').glob('*.py'))]
+
+
+def _claims_by(experiment: ModuleType) -> list[Path]:
+    """The code whose change makes its finding void: that, its own file, and what stands beside it for it."""
+    own = Path(inspect.getfile(experiment.get_config))
+    return [*_measured_by(experiment), own, *sorted(own.parent.glob('_*.py'))]
+
+
+def _hash(files: Iterable[Path]) -> str:
+    return hashlib.sha256(b''.join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
 def _subject(run: 'Run'):
@@ -221,14 +241,19 @@ def _counted(progress: Progress, number: int, total: int) -> Progress:
 
 
 def _measured(
-    experiment: ModuleType, run: 'Run | None', settings: ConfigDict, where: Path, progress: Progress
+    experiment: ModuleType, run: 'Run | None', settings: ConfigDict, where: Path, progress: Progress, *, main: bool
 ) -> Measured:
-    """Of one run, from the disk where it was measured before on the same checkpoint by the same settings."""
+    """Of one run, from the disk where the same was measured before on the same checkpoint."""
     from resnet_jax.report.findings import load_arrays, save_arrays
 
     identity, step = (spec.identity(run.config), run.step) if run else ('none', 0)
-    text = json.dumps({'settings': spec.flatten(settings), 'step': step}, sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:8]
+    measure = experiment.measure if main else getattr(experiment, 'measure_beside', experiment.measure)
+    parts = {
+        'settings': spec.flatten(settings),
+        'step': step,
+        'by': [measure.__name__, _hash(_measured_by(experiment))],
+    }
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
     path = where / 'measured' / f'{name_of(experiment)}-{identity}-{key}.npz'
     arrays = load_arrays(path)
     if arrays is None:
@@ -236,6 +261,6 @@ def _measured(
             arrays = experiment.diverged(run.config)
         else:
             progress('measuring', 0, 1)
-            arrays = experiment.measure(run, settings, progress)
+            arrays = measure(run, settings, progress)
         save_arrays(path, arrays)
     return Measured(run.config if run else None, run.title if run else '', step, arrays)

@@ -53,7 +53,7 @@ def prepare(lab: Path, configs: Sequence[ConfigDict], progress: Progress) -> 'li
 
 
 def beside(run: 'Run') -> 'list[Run]':
-    """The finished runs in the same folder, as long as this one, that differ from it in network and seed alone."""
+    """The runs in the same folder that differ from this one in network and seed alone: as long, or diverged."""
     from resnet_jax.run import load
 
     def rest(config: ConfigDict) -> dict:
@@ -65,7 +65,11 @@ def beside(run: 'Run') -> 'list[Run]':
     for path in there.values():
         config = directory.read_config(path)
         # Of another version a config may lack what this one has: then it is no comparison.
-        if rest(config) == rest(run.config) and directory.has_checkpoint(path, run.step):
+        if rest(config) != rest(run.config):
+            continue
+        if directory.diverged(path):
+            found.append(load(path, dataset=run.dataset))
+        elif directory.has_checkpoint(path, run.step):
             found.append(load(path, run.step, dataset=run.dataset))
     return found
 

@@ -8,6 +8,7 @@ import pytest
 
 from resnet_jax import cli, experiment, laboratory, spec
 from resnet_jax.report import findings
+from resnet_jax.run import load
 from resnet_jax.runtime import directory
 
 COUNTING = Path(__file__).with_name('counting.py')
@@ -149,5 +150,54 @@ def test_a_run_whose_training_is_not_finished_is_refused(lab, capsys):
     (own / 'checkpoints' / '13').rename(lab / 'set aside')
     assert cli.main(['experiment', str(COUNTING), '--run', str(own)]) == 2
     error = capsys.readouterr().err
-    assert 'is at step 0 of 13; finish it first' in error and error.count('\n') == 1
+    assert 'is at step 12 of 13; finish it first' in error and error.count('\n') == 1
     assert not (own / 'findings').exists()
+
+
+def test_what_needs_no_run_is_not_done_on_one(lab, capsys):
+    own = next(lab.glob('*/config.json')).parent
+    assert cli.main(['experiment', 'identity', '--run', str(own)]) == 2
+    assert f'identity needs no trained network: leave out --run {own}' in capsys.readouterr().err
+
+
+def test_what_another_version_found_is_said_and_found_anew(lab, capsys):
+    path = lab / 'findings' / 'counting.json'
+    path.write_text(path.read_text().replace('"schema": 3', '"schema": 2'))
+    assert cli.main(['report', '--run', str(lab)]) == 0
+    assert 'counting, found by another version' in (lab / 'report.html').read_text()
+    assert perform(lab) == 0
+    assert 'found by another version' not in (lab / 'report.html').read_text()
+    assert findings.load(lab, 'counting').summary['runs'] == 2
+
+
+def test_other_code_measures_anew(lab, tmp_path, monkeypatch):
+    before = ages(lab, 'measured/*')
+    changed = tmp_path / 'counting.py'
+    changed.write_text(COUNTING.read_text() + '# another\n')
+    shutil.copy(COUNTING.with_name('tiny.py'), tmp_path)
+    assert cli.main(['experiment', str(changed), '--lab', str(lab)]) == 0
+    assert before.items() < ages(lab, 'measured/*').items() and len(ages(lab, 'measured/*')) == 4
+    assert len(list(lab.glob('*/config.json'))) == 2
+
+
+def test_a_run_that_diverged_is_beside_the_others(tmp_path):
+    assert perform(tmp_path, '--config.seeds=0,1') == 0
+    own, other = sorted(tmp_path.glob('*/config.json'))
+    with (other.parent / 'metrics.jsonl').open('a') as file:
+        file.write('{"kind": "diverged", "step": 13}\n')
+    shutil.rmtree(other.parent / 'checkpoints' / '13')
+    (found,) = laboratory.beside(load(own.parent))
+    assert found.diverged and found.path == other.parent
+
+
+def test_other_claims_are_judged_anew_of_what_was_measured(lab, tmp_path):
+    before = ages(lab, 'measured/*')
+    for name in ('counting.py', 'tiny.py'):
+        shutil.copy(COUNTING.with_name(name), tmp_path)
+    changed = ['experiment', str(tmp_path / 'counting.py'), '--lab', str(lab)]
+    assert cli.main(changed) == 0
+    first = ages(lab, 'findings/*')
+    (tmp_path / '_beside.py').write_text('# another\n')
+    assert cli.main(changed) == 0
+    assert ages(lab, 'measured/*') == before
+    assert all(first[name] < age for name, age in ages(lab, 'findings/*').items())

@@ -1,4 +1,4 @@
-"""Paths: how many blocks are on the paths that carry the gradient? (Veit et al. 2016, arXiv 1605.06431, section 4.3)
+"""Paths: how many blocks are on the paths that carry the gradient? (Veit et al. 2016, arXiv 1605.06431, section 5)
 
 At each of n blocks a path goes through the residual branch or over the shortcut: 2ⁿ paths, binomial(n, k) of them of
 length k, which is the number of residual branches on a path. The gradient is the sum of what comes back along every

@@ -34,7 +34,7 @@ def costs(
         inputs = _inputs(network, variables, images, removed)
         rows = []
         for block in candidates:
-            stage = int(np.searchsorted(arch.entry_blocks, block, side='right')) - 1
+            stage = arch.stage_of[block]
             lesion = removed.copy()
             lesion[block] = True
             rows.append(_cost(network, variables, inputs[stage], int(block), lesion, labels, stage=stage,
@@ -49,7 +49,7 @@ def costs(
 def greedy(
     network: ResNet, variables: dict, parts: Iterable[Part], *, progress: Progress = silent
 ) -> tuple[Int[np.ndarray, ' steps'], Float[np.ndarray, 'steps 2']]:
-    """Removes at each step the block whose loss then costs least: the first of `cheapest` of `costs`.
+    """Removes at each step the block that then costs least: the first of `cheapest` of `costs`.
 
     n blocks cost n (n + 1) / 2 suffixes of the network. At a given number of blocks, others may be better.
 

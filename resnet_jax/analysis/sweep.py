@@ -54,7 +54,7 @@ def sweep(
             if not base.any():
                 intact.append(right)
             for row, start in members:
-                stage = int(np.searchsorted(network.arch.entry_blocks, start, side='right')) - 1
+                stage = network.arch.stage_of[start]
                 rows[row] = _lesioned(network, variables, inputs[stage], start, lesions[row], labels, stage=stage,
                                       at_entry=start == network.arch.entry_blocks[stage])  # fmt: skip
                 done += 1

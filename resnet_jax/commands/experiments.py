@@ -67,6 +67,8 @@ def do_on_run(run_dir: Path, experiments: Mapping[str, Overrides], tier: str) ->
     for name, overrides in experiments.items():
         module = runner.find(name)
         settings = configuration.overridden(module.get_config(tier), overrides)
+        if not module.runs(settings):
+            raise UserError(f'{name} needs no trained network: leave out --run {run_dir}')
         with progress() as show:
             run = load(run_dir, progress=show)
             _check_finished(run)

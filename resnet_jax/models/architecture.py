@@ -62,6 +62,11 @@ class Architecture:
         """Index of the first block of each stage, in network order from 0."""
         return tuple(sum(self.stage_blocks[:stage]) for stage in range(self.stages))
 
+    @cached_property
+    def stage_of(self) -> tuple[int, ...]:
+        """For every block, in network order: its stage, from 0."""
+        return tuple(stage for stage, blocks in enumerate(self.stage_blocks) for _ in range(blocks))
+
     @property
     def preactivated(self) -> bool:
         return self.placement in PREACTIVATED

@@ -24,6 +24,10 @@ class Interval:
             raise ValueError(f'an interval goes from low up to high, without NaN; got [{self.low}, {self.high}]')
 
 
+ABOVE_ZERO = Interval(math.nextafter(0, 1), math.inf)
+BELOW_ZERO = Interval(-math.inf, math.nextafter(0, -1))
+
+
 def verdict(accept: Interval, interval: Interval) -> Verdict:
     """Inside the region of acceptance: supported. Disjoint from it: refuted. Else undecided. Both are closed."""
     if accept.low <= interval.low and interval.high <= accept.high:

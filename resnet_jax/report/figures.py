@@ -15,6 +15,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -107,6 +108,13 @@ def figure(rows: int, columns: int, *, heights: Sequence[float] | None = None, *
     with style():
         empty = Figure(figsize=(COLUMN * columns, sum(heights)), layout='constrained')
         return empty, empty.subplots(rows, columns, squeeze=False, height_ratios=heights, **subplots)
+
+
+def few_ticks(axes: Axes) -> None:
+    """Ticks at 1, 2 and 5 for a logarithmic y axis of few decades."""
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter('{x:g}'))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def label_lines(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:

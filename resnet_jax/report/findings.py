@@ -20,7 +20,7 @@ from resnet_jax.errors import UserError
 from resnet_jax.files import check_name, write_atomically
 from resnet_jax.report.claims import Claim, Interval
 
-SCHEMA = 2
+SCHEMA = 3
 
 _ABOUT = 'about.json'  # beside the arrays of a file, what they are
 
@@ -70,6 +70,7 @@ class Finding:
     question: str  # what it asks
     tier: str  # cpu or paper: how thoroughly
     settings: dict[str, Plain]  # of the experiment, flat
+    code: str  # a hash of what measured, judged and drew
     runs: tuple[Subject, ...]  # what it was measured on, the main run first; none where it needs no run
     data: str  # the dataset it was measured on
     summary: dict[str, Plain]  # the short table: label -> value
@@ -125,6 +126,7 @@ def save(finding: Finding, run_dir: Path) -> Path:
         'question': finding.question,
         'tier': finding.tier,
         'settings': finding.settings,
+        'code': finding.code,
         'runs': [run._asdict() for run in finding.runs],
         'data': finding.data,
         'summary': finding.summary,
@@ -150,15 +152,13 @@ def load(run_dir: Path, experiment: str) -> Finding:
     check_name('experiment', experiment)
     path = run_dir / 'findings' / f'{experiment}.json'
     if not path.is_file():
-        there = ', '.join(sorted(file.stem for file in path.parent.glob('[!.]*.json'))) or 'none'
+        there = ', '.join(_names(run_dir)) or 'none'
         raise UserError(f'{run_dir} has no finding {experiment!r} (it has: {there}); run that experiment on it first')
-    try:
-        record = json.loads(path.read_text(encoding='utf-8'), object_hook=_decode)
-        schema = record['schema']
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
-    if schema != SCHEMA:
-        raise UserError(f'{path} has schema {schema!r}, this version reads {SCHEMA}; run the experiment again')
+    record = _record(path)
+    if record['schema'] != SCHEMA:
+        raise UserError(
+            f'{path} has schema {record["schema"]!r}, this version reads {SCHEMA}; run the experiment again'
+        )
     try:
         return _finding(record, path.with_suffix('.npz'))
     except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, BadZipFile) as error:
@@ -166,8 +166,32 @@ def load(run_dir: Path, experiment: str) -> Finding:
 
 
 def load_all(run_dir: Path) -> tuple[Finding, ...]:
-    """Every finding of the run, by name; errors as in `load`."""
-    return tuple(load(run_dir, path.stem) for path in sorted((run_dir / 'findings').glob('[!.]*.json')))
+    """Every finding of the run that this version reads, by name; errors as in `load`."""
+    return tuple(load(run_dir, name) for name in _names(run_dir) if readable(run_dir, name))
+
+
+def outdated(run_dir: Path) -> list[str]:
+    """The experiments whose findings another version wrote."""
+    return [name for name in _names(run_dir) if not readable(run_dir, name)]
+
+
+def readable(run_dir: Path, experiment: str) -> bool:
+    """Is there a finding of that experiment, and of this version?"""
+    path = run_dir / 'findings' / f'{experiment}.json'
+    return path.is_file() and _record(path)['schema'] == SCHEMA
+
+
+def _names(run_dir: Path) -> list[str]:
+    return sorted(path.stem for path in (run_dir / 'findings').glob('[!.]*.json'))
+
+
+def _record(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding='utf-8'), object_hook=_decode)
+        record['schema']
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+    return record
 
 
 def _finding(record: dict, arrays_path: Path) -> Finding:
@@ -184,6 +208,7 @@ def _finding(record: dict, arrays_path: Path) -> Finding:
         question=record['question'],
         tier=record['tier'],
         settings=record['settings'],
+        code=record['code'],
         runs=tuple(Subject(**run) for run in record['runs']),
         data=record['data'],
         summary=record['summary'],

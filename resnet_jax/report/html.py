@@ -70,6 +70,7 @@ def _run_page(run_dir: Path) -> str:
         curves=_image(run_dir, 'training_curves') if records else None,
         training=_training(records),
         findings=[_section(finding, run_dir) for finding in findings.load_all(run_dir)],
+        outdated=findings.outdated(run_dir),
         symbols=SYMBOLS,
     )
 
@@ -81,6 +82,7 @@ def _laboratory_page(lab: Path) -> str:
         name=lab.resolve().name,
         runs=[run for run in map(_row, sorted(lab.glob('*/config.json'))) if run['identity'] in named],
         findings=[_section(finding, lab) for finding in found],
+        outdated=findings.outdated(lab),
         symbols=SYMBOLS,
     )
 

@@ -9,6 +9,7 @@ from scipy import stats
 from resnet_jax.report.claims import Interval
 
 CONFIDENCE = 0.95
+SEEDS = 3  # fewer decide nothing that must hold of every seed
 
 
 def over_seeds(values: Sequence[float] | np.ndarray) -> tuple[float, Interval]:
@@ -27,9 +28,14 @@ def over_seeds(values: Sequence[float] | np.ndarray) -> tuple[float, Interval]:
 
 
 def all_seeds(values: Sequence[float] | np.ndarray) -> tuple[float, Interval]:
-    """The median over seeds and the range of all of them: for what must hold of every seed."""
+    """The median over seeds and the range of all of them, for what must hold of every seed.
+
+    Of fewer than `SEEDS` nothing is known: (-inf, inf).
+    """
     values = np.asarray(values, float)
-    return float(np.median(values)), Interval(float(values.min()), float(values.max()))
+    known = len(values) >= SEEDS
+    low, high = (float(values.min()), float(values.max())) if known else (-np.inf, np.inf)
+    return float(np.median(values)), Interval(low, high)
 
 
 def bootstrap(statistic: Callable[[np.ndarray], float], count: int, config: ConfigDict) -> tuple[float, Interval]:

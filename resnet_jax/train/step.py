@@ -56,7 +56,7 @@ def train_step(
 def random_blocks(network: ResNet, key: Array, active: int) -> Gates:
     """Gates that delete all blocks but `active` of them, drawn uniformly: y = shortcut(x).
 
-    Entry blocks are drawn as any other: their shortcut is there. (Veit et al. 2016, arXiv 1605.06431, section 4.3,
+    Entry blocks are drawn as any other: their shortcut is there. (Veit et al. 2016, arXiv 1605.06431, section 5,
     trained 23 of 54 blocks a batch.)
     """
     drawn = jax.random.permutation(key, network.arch.blocks) < active

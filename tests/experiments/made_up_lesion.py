@@ -5,7 +5,6 @@ import functools
 import numpy as np
 
 from configs import default
-from experiments._lesion_measure import stage_of
 from resnet_jax import config as configuration
 from resnet_jax import experiment, spec
 from resnet_jax.analysis.lesion import deletable, is_entry, pair_deletions
@@ -22,13 +21,13 @@ PAPER = (6.5, 7.0, 7.7, 9.4, 11.2, 19.0, 24.9, 33.2, 51.7, 57.7)
 
 def made(
     depth=110, block='preact_resnet', shortcut='A', *, data='digits', intact=6.0, inner=6.4, entry=40.0, twice=6.4,
-    medians=None, fresh=None, spread=0.2, together=0.5, between=None, worth=1.0, entry_worth=20.0, noise=0.1,
+    seed=0, medians=None, fresh=None, spread=0.2, together=0.5, between=None, worth=1.0, entry_worth=20.0, noise=0.1,
 ) -> Measured:  # fmt: skip
     """A run with errors of these percentages. Some examples are harder than others, for every network.
 
     `together`, `between`: the interaction of two blocks of one stage and of two, in points; `worth`: of blocks.
     """
-    config = run_config(depth, block, shortcut, data)
+    config = run_config(depth, block, shortcut, data, seed)
     arch, title = spec.architecture(config), configuration.title(config.network)
     which = deletable(arch)
     enters, numbers = is_entry(arch)[which], np.flatnonzero(which)
@@ -37,14 +36,15 @@ def made(
     fresh = several - 0.1 if fresh is None else about(fresh, spread)
     errors = np.where(enters, entry, inner)
     pairs = np.nonzero(pair_deletions(arch))[1].reshape(-1, 2)
-    alike = stage_of(arch)[pairs[:, 0]] == stage_of(arch)[pairs[:, 1]]
+    stages = np.array(arch.stage_of)
+    alike = stages[pairs[:, 0]] == stages[pairs[:, 1]]
     alone = [errors[np.searchsorted(numbers, member)] for member in pairs.T]
     both = sum(alone) - intact + np.where(alike, together, together if between is None else between)
     orders = rng.normal(np.where(enters, entry_worth, worth), noise, (16, len(numbers)))
     bodies = np.flatnonzero(~is_entry(arch))
     arrays = {
         'block': (numbers + 1, 'lesion'), 'is_entry': (enters, 'lesion'),
-        'stage': (stage_of(arch)[numbers] + 1, 'lesion'),
+        'stage': (stages[numbers] + 1, 'lesion'),
         'intact_right': (right(intact), 'example'),
         'single_right': (np.stack([right(each) for each in errors]), 'lesion example'),
         'count': (counts, 'count'), 'error_without_entry': (several, 'count draw'),
@@ -70,10 +70,11 @@ def about(medians, spread):
 
 
 @functools.cache
-def run_config(depth, family, shortcut, data):
+def run_config(depth, family, shortcut, data, seed):
     config = default.get_config()
     config.network.update(zoo.settings(f'{family}{depth}'))
     config.network.shortcut, config.data.dataset = shortcut, data
+    config.seed = seed
     return config
 
 

@@ -30,7 +30,7 @@ def made(name, seed=0, *, per_block=0.1, block=0.2, softmax=0.0, back=1.0, field
     blocks, count = spec.architecture(config).blocks, len(steps)
     ones, places = np.ones((count, 1)), np.arange(blocks + 3)
     gain = 10 ** (per_block * places) * ones
-    noise = 0.01 * np.random.default_rng(seed).normal(size=(2, CONFIG.layers))
+    noise = 0.01 * np.random.default_rng(seed).normal(size=(2, len(CONFIG.seeds), CONFIG.layers))
     arrays = {
         'step': steps, 'random_gain': gain, 'random_relative': gain, 'adversarial_gain': gain,
         'adversarial_relative': gain, 'to_logits': gain[:, :-1], 'softmax': 10**softmax * np.ones(count),
@@ -89,6 +89,22 @@ def test_random_layers_must_grow_as_the_mean_field_says(field, verdict):
     assert len(found) == 2 and set(found.values()) == {verdict}
 
 
+def test_the_random_layers_are_counted_and_shown_all():
+    number = len(CONFIG.seeds) * CONFIG.layers
+    of_layers = [claim for claim in amplifier.claims(runs(), CONFIG) if 'ReLU' in claim.statement]
+    assert {claim.n for claim in of_layers} == {f'{number} layers of width 512, each with random weights of its own'}
+    numbers = amplifier.figures(runs(), CONFIG)['mean_field'].numbers
+    assert len(set(zip(numbers['seed'], numbers['layer'], strict=True))) == len(numbers['back']) == number
+
+
+def test_the_coefficient_on_to_the_logits_is_shown_from_every_place():
+    numbers = amplifier.figures(runs(), CONFIG)['places'].numbers
+    places, onwards = np.array(numbers['place']), np.array(numbers['on to the logits'])
+    np.testing.assert_allclose(onwards, np.where(places == places.max(), np.nan, 10 ** (0.1 * places)))
+    said = amplifier.summary(runs(), CONFIG)
+    assert said['plain 56, gradient scale coefficient from the first block to the logits'] == '1.26 first, 1.26 last'
+
+
 def test_without_a_checkpoint_of_the_start_nothing_is_claimed_of_it():
     pair = [made(name, steps=STEPS[1:]) for name in ('resnet56', 'plain56')]
     found = verdicts(amplifier, pair, CONFIG)
@@ -111,9 +127,14 @@ def small_run(tmp_path_factory):
 def test_it_is_measured_on_a_run_before_and_after_training(small_run, tmp_path):
     config = amplifier.get_config('cpu')
     config.update(statistics=16, examples=3, directions=2, iterations=3, width=32, layers=4)
-    finding = experiment.perform(amplifier, [small_run], config, 'cpu', tmp_path, silent)
+    finding = experiment.perform(amplifier, [small_run, small_run], config, 'cpu', tmp_path, silent)
     assert [claim.form for claim in finding.claims] == ['shape', 'number', 'number']
-    arrays = {name.partition('.')[2]: array.values for name, array in finding.arrays.items()}
+    first, second = (
+        {name.partition('.')[2]: array.values for name, array in finding.arrays.items() if name.startswith(run)}
+        for run in ('run1', 'run2')
+    )
+    assert first.keys() - second.keys() == {'mean_field_forward', 'mean_field_back'}  # beside the main run alone
+    arrays = first
     np.testing.assert_array_equal(arrays['step'], [0, 13])
     for kind in ('random', 'adversarial'):
         assert arrays[f'{kind}_gain'].shape == arrays[f'{kind}_relative'].shape == (2, 6)
@@ -122,4 +143,4 @@ def test_it_is_measured_on_a_run_before_and_after_training(small_run, tmp_path):
     assert arrays['to_logits'].shape == (2, 5) and arrays['block_rms'].shape == arrays['block_largest'].shape == (2, 3)
     np.testing.assert_array_equal(np.isnan(arrays['growth_back']), [[False, False, True]] * 2)
     assert (arrays['softmax'] > 0).all() and (arrays['block_largest'] > arrays['block_rms']).all()
-    assert arrays['mean_field_back'].shape == (4,)
+    assert arrays['mean_field_back'].shape == (len(config.seeds), 4)

@@ -2,11 +2,13 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from resnet_jax import experiment, spec
 from resnet_jax.errors import UserError
 from resnet_jax.models import counts
+from resnet_jax.report.findings import Array
 from tests.experiments.made_up import failed, the, trained, verdicts
 
 degradation = experiment.find('degradation')
@@ -85,3 +87,31 @@ def test_one_kind_alone_is_refused_with_what_to_do():
     archs = [run.arch for run in measured() if not run.arch.plain]
     with pytest.raises(UserError, match='0 plain and 3 residual ones: leave out --run'):
         degradation.check(archs)
+
+
+def test_where_no_error_is_left_residual_networks_are_compared_by_the_loss():
+    runs = measured(residual=(0, 0, 0), spread=0.0)
+    for run in runs:
+        if not run.arch.plain and run.depth == 56 and run.arch.norm != 'none':
+            run.arrays['training_loss'] = Array(np.array(-0.1), (), 'nats')
+    found = verdicts(degradation, runs, CONFIG)
+    assert the(found, 'Of residual', 'lower training loss') == 'supported'
+
+
+def test_other_networks_beside_them_are_left_out():
+    others = [
+        trained(f'{family}20', seed, training=50, **settings)
+        for seed in (0, 5) for family, settings in (
+            ('resnet', {'norm': 'none', 'gain': 'fixup'}), ('resnet', {'gain': 'zero_gamma'}),
+            ('resnet', {'shortcut': 'B'}), ('preact_resnet', {}), ('preact_resnet', {'shortcut': 'none'}),
+            ('resnet', {'stem_width': 20, 'widths': (20, 40, 80)}),
+        )
+    ]  # fmt: skip
+    alone = measured()
+    assert degradation.claims([*alone, *others], CONFIG) == degradation.claims(alone, CONFIG)
+
+
+def test_kinds_without_a_common_seed_are_not_compared():
+    runs = [run for run in measured() if run.arch.plain or run.seed == 0]
+    found = degradation.claims([run for run in runs if not run.arch.plain or run.seed > 0], CONFIG)
+    assert not any('With shortcuts' in claim.statement or 'without BN too' in claim.statement for claim in found)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from experiments._lesion_measure import interaction, stage_of
+from experiments._lesion_measure import interaction
 from resnet_jax import experiment, spec
 from resnet_jax.errors import UserError
 from resnet_jax.report.findings import Array
@@ -20,7 +20,7 @@ def verdict(measured, statement):
 
 
 VERDICTS = {  # statement, the measurements, then what makes it supported, refuted and undecided
-    'Deleting any one block but an entry block costs little': (
+    'Deleting one block typically costs little': (
         lambda **said: [made(**said)], {'inner': 6.4}, {'inner': 30.0}, {'inner': 14.4},
     ),
     'costs more than deleting any other': (
@@ -65,7 +65,7 @@ VERDICTS = {  # statement, the measurements, then what makes it supported, refut
         lambda **said: [made(20, 'resnet', 'none', data='cifar10', **said)],
         {'inner': 89.0}, {'inner': 50.0}, {'inner': 80.0},
     ),
-    'Applying any one block twice': (
+    'Applying one block twice': (
         lambda **said: [made(**said)], {'twice': 6.4}, {'twice': 30.0}, {'twice': 14.4},
     ),
     'with fresh statistics more than half of the loss remains': (
@@ -95,6 +95,32 @@ def test_each_claim_can_be_supported_refuted_and_undecided(statement, place, exp
 
 def claimed(*measured):
     return [(claim.statement, claim.form) for claim in lesion.claims(measured, CONFIG)]
+
+
+def by_seed(inner, plain):
+    """ResNet-110 and ResNet-20 with and without shortcuts, of three seeds, by their errors after a deletion."""
+    return [
+        run for seed in range(3)
+        for run in (made(seed=seed, inner=6.4 + seed), made(20, seed=seed, intact=8.0, inner=inner[seed]),
+                    made(20, shortcut='none', seed=seed, inner=plain[seed]))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('inner', 'plain', 'verdict'),
+    [
+        ((31.0, 20.0, 40.0), (80.0, 60.0, 90.0), 'supported'),
+        ((8.0, 8.0, 8.0), (6.0, 6.0, 6.0), 'refuted'),
+        ((31.0, 8.0, 40.0), (80.0, 6.0, 90.0), 'undecided'),
+    ],
+)
+def test_networks_are_compared_seed_by_seed_where_there_are_three_of_each(inner, plain, verdict):
+    found = {claim.statement: claim for claim in lesion.claims(by_seed(inner, plain), CONFIG)}
+    compared = [claim for claim in found.values() if claim.n == '3 seeds']
+    assert [claim.verdict for claim in compared] == [verdict] * 2
+    assert not any('one seed each' in statement for statement in found)
+    fewer = lesion.claims(by_seed(inner, plain)[:6], CONFIG)
+    assert sum('one seed each' in claim.statement for claim in fewer) == 2
 
 
 def test_every_claim_that_can_be_made_is_in_the_test_above():
@@ -128,10 +154,11 @@ def test_a_plain_network_alone_claims_nothing_but_on_the_papers_data():
 def test_depths_of_one_kind_are_compared_and_each_plain_network_with_the_residual_one_nearest_to_it():
     others = [made(56), made(20), made(20, 'resnet', 'none'), made(56, 'resnet', 'none'), made(110, 'resnet')]
     statements = [statement for statement, _ in claimed(made(44), *others)]
-    depths = '(preact ResNet 20, preact ResNet 44, preact ResNet 56)'
+    depths = '(preact ResNet 20, preact ResNet 44, preact ResNet 56); one seed each'
     assert f'Resilience grows with depth: a deletion costs less in each deeper network {depths}' in statements
     for depth in (20, 56):
-        assert f'Without shortcuts a deletion costs more: plain {depth} against preact ResNet {depth}' in statements
+        said = f'plain {depth} against preact ResNet {depth}; one seed each'
+        assert f'Without shortcuts a deletion costs more: {said}' in statements
     assert len(lesion.notes([made(44), *others], CONFIG)) < len(lesion.notes([made(44)], CONFIG))
 
 
@@ -167,7 +194,8 @@ def test_the_interval_is_that_of_paired_examples():
 def test_the_interaction_is_what_two_cost_beyond_each_alone():
     run = made(20, intact=6.0, inner=10.0, entry=40.0, together=3.0, between=1.0)
     found, pairs = interaction(run).mean(axis=1), run['pair'] - 1
-    alike = stage_of(run.arch)[pairs[:, 0]] == stage_of(run.arch)[pairs[:, 1]]
+    stages = np.array(run.arch.stage_of)
+    alike = stages[pairs[:, 0]] == stages[pairs[:, 1]]
     np.testing.assert_allclose(found, np.where(alike, 3.0, 1.0), atol=0.3)  # 500 examples: steps of 0.2 points
 
 
@@ -222,7 +250,6 @@ def test_networks_without_a_block_to_lose_are_refused_before_anything_is_compute
 
 @pytest.mark.parametrize('tier', experiment.TIERS)
 def test_it_names_networks_of_three_depths_and_plain_ones(tier):
-    archs = [spec.architecture(config) for config in lesion.runs(lesion.get_config(tier))]
+    archs = [spec.architecture(config) for config in lesion.runs(lesion.get_config(tier))[::3]]  # of three seeds
     assert [arch.blocks for arch in archs][:5] == [54, 27, 9, 27, 9]
     assert [arch.plain for arch in archs][:5] == [False] * 3 + [True] * 2
-    lesion.check(archs)

@@ -12,6 +12,7 @@ from experiments._lesion_measure import draw_sets, error
 from resnet_jax import experiment
 from resnet_jax.analysis.lesion import delete, deletion
 from resnet_jax.data import sources
+from resnet_jax.progress import silent
 from resnet_jax.run import Run
 
 lesion = experiment.find('lesion')
@@ -54,7 +55,7 @@ def test_measuring_deletes_every_block_and_many_together(make_network):
     network, variables = make_network('float32', stage_blocks=(2, 3), widths=(4, 8))
     run, config = run_of(network, variables), settings()
     ((images, labels),) = run.chunks('test')
-    found = {name: array.values for name, array in lesion.measure(run, config, lambda *_: None).items()}
+    found = {name: array.values for name, array in lesion.measure(run, config, silent).items()}
 
     def after(lesions):
         return np.asarray(classify(network)(variables, images, delete(network.intact_gates(), lesions)) == labels)
@@ -76,12 +77,21 @@ def test_measuring_deletes_every_block_and_many_together(make_network):
     np.testing.assert_allclose(found['shapley'].sum(axis=1), 100 * (found['intact_right'][:20].mean() - nothing))
     np.testing.assert_array_equal(found['twice_block'], [2, 4, 5])
     assert found['fresh_single_right'].shape == (5, 60) and found['fresh_error_without_entry'].shape == (2, 3)
-    again = lesion.measure(run, config, lambda *_: None)
+    again = lesion.measure(run, config, silent)
     for name, array in again.items():
         np.testing.assert_array_equal(array.values, found[name], err_msg=name)
 
 
+def test_of_networks_beside_the_main_one_every_block_is_deleted_alone(make_network):
+    network, variables = make_network('float32', stage_blocks=(2, 3), widths=(4, 8))
+    run = run_of(network, variables)
+    found, beside = lesion.measure(run, settings(), silent), lesion.measure_beside(run, settings(), silent)
+    assert set(beside) == {'block', 'is_entry', 'stage', 'intact_right', 'single_right'}
+    for name, array in beside.items():
+        np.testing.assert_array_equal(array.values, found[name].values)
+
+
 def test_of_a_network_whose_blocks_all_enter_a_stage_each_is_deleted_alone(make_network):
     network, variables = make_network('float32', stage_blocks=(1, 1), widths=(4, 8))
-    found = lesion.measure(run_of(network, variables), settings(), lambda *_: None)
+    found = lesion.measure(run_of(network, variables), settings(), silent)
     assert found['single_right'].values.shape == (2, 60) and found['error_without_entry'].values.shape == (0, 3)

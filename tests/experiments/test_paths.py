@@ -62,7 +62,7 @@ def trained(*errors):
 # statement: what makes it supported, refuted and undecided
 VERDICTS = {
     'falls exponentially': (paths_of, partial(paths_of, 3), partial(paths_of, flat=2)),
-    'shorter than most paths are': (paths_of, partial(paths_of, 2), partial(paths_of, 0.5, 2)),
+    'on the mean shorter than paths are': (paths_of, partial(paths_of, 2), partial(paths_of, 0.5, 2)),
     'by the exact sums': (paths_of, partial(paths_of, 2), partial(paths_of, 0.5, 2)),
     'go through 5 to 17': (
         partial(paths_of, tier='paper'),
@@ -168,10 +168,13 @@ def test_it_is_measured_on_runs_and_the_same_again(trained_runs, tmp_path):
     finding = experiment.perform(paths, trained_runs, config, 'cpu', tmp_path, silent)
     assert [claim.form for claim in finding.claims] == ['shape'] * 4
     arrays = {name: array.values for name, array in finding.arrays.items()}
-    for run in (1, 2):
-        assert arrays[f'run{run}.rounding'].shape == (10,) and arrays[f'run{run}.rounding'].max() < 1e-4
+    assert 'run2.path_norm_image' not in arrays  # beside the main run
+    first, second = ({name: array.values for name, array in paths.measure(run, config, silent).items()}
+                     for run in trained_runs)  # fmt: skip
+    for found in (first, second):
+        assert found['rounding'].shape == (10,) and found['rounding'].max() < 1e-4
         for place in ('image', 'first_block'):
-            sampled, summed = (arrays[f'run{run}.{kind}_{place}'] for kind in ('path_norm', 'sum_norm'))
+            sampled, summed = (found[f'{kind}_{place}'] for kind in ('path_norm', 'sum_norm'))
             assert sampled.shape == summed.shape == (4, 10)
             # Of length 0 and of length 3 there is one path.
             np.testing.assert_allclose(sampled[[0, 3]], summed[[0, 3]], rtol=1e-3)
@@ -181,13 +184,12 @@ def test_it_is_measured_on_runs_and_the_same_again(trained_runs, tmp_path):
         assert 0 <= arrays[f'run{number}.test_error_fresh'] <= 100
     assert arrays['run1.test_error_weighted'] == arrays['run1.test_error']
     assert arrays['run2.test_error_weighted'] != arrays['run2.test_error']
-    again = paths.measure(trained_runs[0], config, silent)
-    np.testing.assert_array_equal(again['path_norm_image'].values, arrays['run1.path_norm_image'])
+    np.testing.assert_array_equal(first['path_norm_image'], arrays['run1.path_norm_image'])
 
 
 def test_of_a_plain_network_beside_the_main_one_the_error_is_measured_alone():
     arch = spec.architecture(network('cpu', 'plain8'))
     run = SimpleNamespace(network=SimpleNamespace(arch=arch), evaluate=lambda split: SimpleNamespace(error=7.5))
-    assert {name: float(array.values) for name, array in paths.measure(run, CONFIG, silent).items()} == {
+    assert {name: float(array.values) for name, array in paths.measure_beside(run, CONFIG, silent).items()} == {
         'test_error': 7.5
     }

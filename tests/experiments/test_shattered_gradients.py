@@ -127,7 +127,7 @@ def test_every_claim_is_in_the_test_above_and_has_a_figure():
 def small():
     """Everything, on the smallest networks."""
     config = shattered.get_config('cpu')
-    config.update(width=8, points=16, draws=3, linear_draws=2, depths=(2, 10, 24, 30), lags=6, sparse=2, wide=12,
+    config.update(width=8, points=16, draws=3, linear_draws=4, depths=(2, 10, 24, 30), lags=6, sparse=2, wide=12,
                   inputs=10, wide_draws=2, line_depths=(8,), line_draws=2, line_batch=12)  # fmt: skip
     return config, shattered.measure(None, config, silent)
 
@@ -135,7 +135,7 @@ def small():
 def test_what_is_measured_has_the_axes_that_are_told(small):
     config, arrays = small
     sizes = {
-        'kind': 6, 'draw': 3, 'linear_draw': 2, 'depth': 4, 'depth_from_1': 30, 'shallow_depth_from_1': 10, 'lag': 6,
+        'kind': 6, 'draw': 3, 'linear_draw': 4, 'depth': 4, 'depth_from_1': 30, 'shallow_depth_from_1': 10, 'lag': 6,
         'point': 8, 'other_point': 8, 'position': 16, 'independent_kind': 7, 'independent_draw': 2, 'deep_kind': 2,
         'line_depth': 1, 'line_draw': 2, 'plain_or_residual': 2,
     }  # fmt: skip

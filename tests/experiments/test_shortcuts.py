@@ -21,9 +21,9 @@ def measured(identity=1.0, other=3.0, spread=0.1, tier='cpu', depth=32):
 
 def test_a_better_identity_is_supported_against_every_form_of_the_paper():
     found = verdicts(shortcuts, measured(), CONFIG)
-    assert len(found) == 9
+    assert len(found) == 11
     assert the(found, 'Projections everywhere') == 'refuted'  # two points worse
-    assert [verdict for statement, verdict in found.items() if 'identity gives' in statement] == ['supported'] * 8
+    assert [verdict for statement, verdict in found.items() if 'identity gives' in statement] == ['supported'] * 10
 
 
 def test_a_worse_identity_is_refuted():
@@ -58,3 +58,12 @@ def test_without_the_identity_it_is_refused():
     archs = [run.arch for run in measured() if run.arch.shortcut != 'A']
     with pytest.raises(UserError, match=r'compares networks with identity shortcuts .* leave out --run'):
         shortcuts.check(archs)
+
+
+def test_other_networks_beside_them_are_left_out():
+    others = [
+        trained('resnet32', seed, test=50, **settings) for seed in (0, 3)
+        for settings in ({'norm': 'none', 'gain': 'skipinit'}, {'stem_width': 14, 'widths': (14, 28, 56)},
+                         {'placement': 'full_preactivation'}, {'shortcut': 'none'})
+    ]  # fmt: skip
+    assert shortcuts.claims([*measured(), *others], CONFIG) == shortcuts.claims(measured(), CONFIG)

@@ -45,6 +45,7 @@ def finding():
         question='Is a network resilient to losing any one of its blocks?',
         tier='cpu',
         settings={'draws': 12, 'counts': [1, 2, 3]},
+        code='0123456789abcdef',
         runs=(findings.Subject(spec.identity(digits.get_config()), 'preact_resnet110', 0, 330),),
         data='digits',
         summary={'blocks': 54, 'error (%)': 1.1, 'entry blocks': [1, 19, 37], 'exact': True, 'worst': None},

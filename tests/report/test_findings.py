@@ -90,9 +90,10 @@ def test_a_damaged_file_is_one_line(tmp_path, finding, damage):
 
 def test_another_schema_is_refused(tmp_path, finding):
     path = findings.save(finding, tmp_path)
-    path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
-    with pytest.raises(UserError, match='has schema 1, this version reads 2'):
+    path.write_text(path.read_text().replace('"schema": 3', '"schema": 1'))
+    with pytest.raises(UserError, match='has schema 1, this version reads 3'):
         findings.load(tmp_path, 'lesion')
+    assert findings.load_all(tmp_path) == () and findings.outdated(tmp_path) == ['lesion']
 
 
 @pytest.mark.parametrize('name', ['../lesion', '.lesion', 'a b', '', 'a/b', '<b>', 'a' * 129])

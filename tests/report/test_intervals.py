@@ -23,6 +23,7 @@ def test_seeds_that_agree_have_no_spread():
 
 def test_all_seeds_is_the_median_and_the_range():
     assert all_seeds([5.0, 1.0, 2.0]) == (2.0, Interval(1.0, 5.0))
+    assert all_seeds([1.0, 2.0]) == (1.5, Interval(-np.inf, np.inf))
 
 
 def test_the_bootstrap_of_a_mean_has_the_width_of_the_normal_one():

@@ -125,7 +125,7 @@ def test_training_goes_on_from_it_and_not_from_a_run_of_its_name(run_dir, imagen
         loop.train(config, tmp_path / 'run', watch)
     assert 'resumed exactly at step 0' in told
     with pytest.raises(UserError, match=r'its train\.new_head is False'):
-        directory.check(tmp_path / 'run', names.settings('resnet18'))
+        directory.check(run_dir, names.settings('resnet18'))
 
 
 def test_its_blocks_are_deleted_one_by_one(run_dir, imagenet, monkeypatch):
