@@ -104,7 +104,7 @@ def measure(run: Run, config: ConfigDict, progress: Progress) -> dict[str, Array
         variables, arch = fresh(run, step, config.statistics), run.network.arch
         each = _gradients(run, variables, parts)
         if has_responses(arch):
-            each['response'] = np.asarray(responses(run.network, variables, test[0]))  # of all, not by parts
+            each['response'] = responses(run.network, variables, [images for images, _ in parts])
         if adds_to_identity(arch) and max(arch.stage_blocks) > 1:
             each |= _terms(run, variables, [part[: config.exact_examples] for part in test])
         found.append(each)

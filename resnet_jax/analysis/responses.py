@@ -3,12 +3,13 @@
 The response of a 3x3 layer is its output after batch normalisation, before ReLU and addition.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from resnet_jax.models.architecture import Architecture
@@ -24,12 +25,26 @@ def has_responses(arch: Architecture) -> bool:
     return behind and arch.norm != 'none' and arch.block in ('basic', 'bottleneck')
 
 
-@partial(jax.jit, static_argnames='network')
-def responses(network: ResNet, variables: dict, images: Float[Array, 'n h w c']) -> Float[Array, ' layers']:
+def responses(
+    network: ResNet, variables: dict, parts: Iterable[Float[Array, '_n h w c']]
+) -> Float[np.ndarray, ' layers']:
     """The standard deviation of every 3x3 layer's response, in evaluation, in network order.
 
-    It is over all examples, pixels and channels. The network must be one of `has_responses`.
+    It is over all examples of all parts, pixels and channels. The network must be one of `has_responses`.
+
+    Args:
+      parts: images, as many at a time as fit the memory.
     """
+    found = [(len(images), jax.device_get(_moments(network, variables, images))) for images in parts]
+    counts = [count for count, _ in found]
+    means, variances = np.moveaxis(np.array([moments for _, moments in found]), -1, 0)
+    mean = np.average(means, axis=0, weights=counts)
+    return np.sqrt(np.average(variances + np.square(means - mean), axis=0, weights=counts))
+
+
+@partial(jax.jit, static_argnames='network')
+def _moments(network: ResNet, variables: dict, images: Float[Array, 'n h w c']) -> Float[Array, 'layers 2']:
+    """Mean and variance of every layer's response to one part."""
     places = [(path, names) for path, parts in _sequences(network.arch) if (names := _behind_3x3(parts))]
     paths = {(*path, name) for path, names in places for name in names}
     _, kept = network.apply(
@@ -39,7 +54,7 @@ def responses(network: ResNet, variables: dict, images: Float[Array, 'n h w c'])
     found = []
     for path, names in places:
         own = _module(kept['intermediates'], path)
-        found.append(jnp.stack([_deviation(own[name]['__call__'][0]) for name in names], axis=-1).ravel())
+        found.append(jnp.stack([_of_layer(own[name]['__call__'][0]) for name in names], axis=1).reshape(-1, 2))
     return jnp.concatenate(found)
 
 
@@ -68,6 +83,7 @@ def _module(kept: Mapping, path: tuple[str, ...]) -> Mapping:
     return kept
 
 
-def _deviation(response: Float[Array, '*blocks n h w c']) -> Float[Array, ' layers']:
+def _of_layer(response: Float[Array, '*blocks n h w c']) -> Float[Array, 'layers 2']:
     """Of one layer; of a body's, that come stacked, of each block's."""
-    return jnp.atleast_1d(jnp.std(response, axis=(-4, -3, -2, -1)))
+    each = [jnp.atleast_1d(moment(response, axis=(-4, -3, -2, -1))) for moment in (jnp.mean, jnp.var)]
+    return jnp.stack(each, axis=-1)

@@ -203,8 +203,8 @@ def test_behind_fresh_statistics_a_response_has_the_deviation_of_the_scale_and_t
         for index in range(len(parts['body']['bn1']['scale']) if 'body' in parts else 0):
             layers += [jax.tree.map(itemgetter(index), parts['body'][name]) for name in ('bn1', 'bn2')]
         expected += [normal_deviation(layer, 98 * pixels) for layer in layers]
-    np.testing.assert_allclose(responses(network, fresh, images), expected, rtol=0.01)
-    assert not np.allclose(responses(network, variables, images), expected, rtol=0.1)  # the negative control
+    np.testing.assert_allclose(responses(network, fresh, [images]), expected, rtol=0.01)
+    assert not np.allclose(responses(network, variables, [images]), expected, rtol=0.1)  # the negative control
 
 
 def normal_deviation(layer, count):
@@ -226,7 +226,7 @@ def test_responses_are_deviations_behind_normalisation_and_before_addition(make_
     network, variables = make_network(**fields)
     assert has_responses(network.arch)
     images, _ = examples()
-    found = responses(network, variables, images)
+    found = responses(network, variables, [images])
     expected = of_each_block(network, variables, images, names)
     np.testing.assert_allclose(found[1:], expected, rtol=1e-10)  # the first is the stem's
     assert len(found) == 1 + len(names) * network.arch.blocks
