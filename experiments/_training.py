@@ -81,7 +81,7 @@ def rows(kinds: Mapping[str, Sequence[Measured]], chance: float) -> Figure:
             middle = np.median(values(runs, 'test_error'))
             axes.vlines(middle, place - 0.4, place + 0.1, color=style.INK, linewidth=1)
         axes.set_xscale('symlog', linthresh=1)
-        axes.set_xticks([0, 1, 2, 5, 10, 20, 50, 100], labels=['0', '1', '2', '5', '10', '20', '50', '100'])
+        axes.set_xticks([0, 1, 3, 10, 30, 100], labels=['0', '1', '3', '10', '30', '100'])
         axes.set(xlabel='error (%)', xlim=(-0.1, 110), yticks=range(len(kinds)))
         axes.set_yticklabels(list(kinds))
         axes.axvline(chance, color=style.MUTED, linewidth=0.8, linestyle=':')

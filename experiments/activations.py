@@ -36,6 +36,13 @@ ERRORS = {  # percent on CIFAR-10, by depth
 }
 
 
+NAMES = {
+    'original': 'the original unit',
+    'bn_after_addition': 'BN after the addition',
+    'relu_before_addition': 'ReLU before the addition',
+    'relu_only_preactivation': 'ReLU-only pre-activation',
+    'full_preactivation': 'full pre-activation',
+}
 EXPECTED = {  # against the original unit: in words, and where the gain in percentage points must lie
     'bn_after_addition': ('worse than', BELOW_ZERO),
     'relu_before_addition': ('worse than', BELOW_ZERO),
@@ -113,9 +120,9 @@ def _gain(kinds: Mapping[tuple[int, str], list[Measured]], placement: str, *dept
 
 def _against_original(depth: int, placement: str, gain: np.ndarray, data: str) -> Claim:
     """BN after, or ReLU before, the addition hurts; ReLU-only pre-activation changes little, the full one helps."""
-    name, errors, (expected, accept) = placement.replace('_', ' '), ERRORS[placement], EXPECTED[placement]
+    name, errors, (expected, accept) = NAMES[placement], ERRORS[placement], EXPECTED[placement]
     return _claim(
-        gain, accept, data, statement=f'{name.capitalize()} is {expected} the original unit ({depth} layers)',
+        gain, accept, data, statement=f'{name[0].upper()}{name[1:]} is {expected} the original unit ({depth} layers)',
         expected=', '.join(f'{ERRORS["original"][each] - errors[each]:+.2f} ({each} layers)' for each in errors),
     )  # fmt: skip
 
@@ -139,7 +146,7 @@ def _claim(gain: np.ndarray, accept: Interval, data: str, **text: str) -> Claim:
 def _number(runs: Sequence[Measured], expected: float) -> Claim:
     value, interval = over_seeds(values(runs, 'test_error'))
     return Claim(
-        statement=f'{runs[0].depth} layers with {runs[0].arch.placement.replace("_", " ")} have the error of the paper',
+        statement=f'{runs[0].depth} layers with {NAMES[runs[0].arch.placement]} have the error of the paper',
         source=PAPER, quantity='test error, mean over seeds, last step, %', expected=f'{expected} %', form='number',
         accept=Interval(expected - 0.5, expected + 0.5), measured=value, interval=interval, n=f'{len(runs)} seeds',
         data='cifar10', figure='activations_placements',
@@ -147,7 +154,7 @@ def _number(runs: Sequence[Measured], expected: float) -> Claim:
 
 
 def _named(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
-    return {f'{depth}: {placement.replace("_", " ")}': runs for (depth, placement), runs in _kinds(measured).items()}
+    return {f'{depth}: {NAMES[placement]}': runs for (depth, placement), runs in _kinds(measured).items()}
 
 
 def summary(measured: Sequence[Measured], config: ConfigDict) -> dict[str, Plain]:

@@ -41,8 +41,8 @@ def test_what_depends_on_the_seed_is_undecided():
 def test_the_papers_numbers_are_held_against_its_data_alone():
     settings = activations.get_config('paper')
     found = verdicts(activations, measured(others=1.4, tier='paper', depths=(110, 164)), settings)
-    assert the(found, '110 layers with original') == 'refuted'  # 5 % against 6.61
-    assert the(found, '164 layers with bn after addition') == 'supported'  # 6.5 % against 6.50
+    assert the(found, '110 layers with the original unit') == 'refuted'  # 5 % against 6.61
+    assert the(found, '164 layers with BN after the addition') == 'supported'  # 6.5 % against 6.50
     assert not any('the error of the paper' in statement for statement in verdicts(activations, measured(), CONFIG))
 
 
