@@ -137,6 +137,7 @@ def interrupt_twice(metrics):
         time.sleep(0.0001)
     os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 threading.Thread(target=interrupt_twice, args=(pathlib.Path(sys.argv[1], 'metrics.jsonl'),), daemon=True).start()
 sys.exit(cli.main(['train', '--run', *sys.argv[1:]]))
 """

@@ -10,6 +10,14 @@ from resnet_jax.runtime.signals import stop_request
 NUMBERS = [signal.SIGINT, signal.SIGTERM]
 
 
+@pytest.fixture(autouse=True)
+def foreground():
+    """Ctrl-C interrupts, as in a terminal: a shell's background jobs, which the tests may be of, ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize('number', NUMBERS)
 def test_a_signal_asks_to_stop_and_says_which_it_was(number):
     with stop_request() as stop:
