@@ -7,7 +7,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import stats
 
-from experiments._adaptive_depth_measure import depths, error_of_fewest, fewest, kinds, label, paired, stochastic, tasks
+from experiments._adaptive_depth_measure import depths, error_of_fewest, fewest, kinds, label, stochastic, tasks
+from experiments._networks import paired
 from resnet_jax.experiment import Measured
 from resnet_jax.report.claims import ABOVE_ZERO, BELOW_ZERO, Claim, Interval
 from resnet_jax.report.intervals import CONFIDENCE, all_seeds, over_seeds

@@ -163,11 +163,6 @@ def gated(measured: Sequence[Measured]) -> list[list[Measured]]:
     return [group for group in kinds(measured) if np.isfinite(group[0]['gain']).any()]
 
 
-def paired(ones: Sequence[Measured], others: Sequence[Measured]) -> list[tuple[Measured, Measured]]:
-    """Runs of one seed."""
-    return [(one, other) for one in ones for other in others if one.seed == other.seed]
-
-
 def label(run: Measured) -> str:
     """A short name for a kind of network."""
     settings = definition(run)

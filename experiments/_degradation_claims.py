@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments._networks import alike
-from experiments._training import differences, paired, values
+from experiments._networks import alike, paired
+from experiments._training import differences, values
 from resnet_jax.experiment import Measured, by_network
 from resnet_jax.models import counts
 from resnet_jax.models.architecture import Architecture
@@ -105,8 +105,7 @@ def _norm_claims(kinds: Kinds, claim: Callable) -> list[Claim]:
     def more_lost(kind: tuple[bool, bool], other: tuple[bool, bool]) -> np.ndarray:
         """By how much more of its training the one kind loses with depth than the other."""
         groups = [kinds.get((*each, depth), []) for each in (kind, other) for depth in (deep, shallow)]
-        errors = [values(runs, 'training_error') for runs in paired(*groups)]
-        return (errors[0] - errors[1]) - (errors[2] - errors[3])
+        return np.array([np.dot((1, -1, -1, 1), values(row, 'training_error')) for row in paired(*groups)])
 
     claim = partial(claim, figure='by_depth', expected='not in the paper, whose networks all have BN')
     return [

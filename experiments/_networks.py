@@ -50,6 +50,12 @@ def alike(architectures: Sequence[Architecture], *fields: str) -> list[Architect
     return [arch for arch in architectures if replace(arch, **same) == first]
 
 
+def paired(*groups: Sequence[Measured]) -> list[tuple[Measured, ...]]:
+    """A row for each of the seeds that all groups have: its run of every group."""
+    by_seed = [{run.seed: run for run in runs} for runs in groups]
+    return [tuple(runs[seed] for runs in by_seed) for seed in sorted(set.intersection(*map(set, by_seed)))]
+
+
 def names(runs: Sequence[Measured]) -> list[str]:
     """A short name for each network; the long ones where two short ones are the same."""
     short = [

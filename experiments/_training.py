@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from experiments._networks import paired
 from resnet_jax import spec
 from resnet_jax.experiment import Measured
 from resnet_jax.progress import Progress
@@ -49,17 +50,9 @@ def values(runs: Sequence[Measured], name: str) -> np.ndarray:
     return np.array([float(run[name]) for run in runs])
 
 
-def paired(*groups: Sequence[Measured]) -> list[list[Measured]]:
-    """Of each group the runs of the seeds that all of them have, in one order."""
-    by_seed = [{run.seed: run for run in runs} for runs in groups]
-    common = sorted(set.intersection(*map(set, by_seed)))
-    return [[runs[seed] for seed in common] for runs in by_seed]
-
-
 def differences(runs: Sequence[Measured], others: Sequence[Measured], name: str) -> np.ndarray:
     """What is measured of these above the others, seed by seed."""
-    ours, theirs = paired(runs, others)
-    return values(ours, name) - values(theirs, name)
+    return np.array([float(run[name]) - float(other[name]) for run, other in paired(runs, others)])
 
 
 def said(runs: Sequence[Measured], name: str) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from experiments._networks import alike, names
+from experiments._networks import alike, names, paired
 from resnet_jax.experiment import Measured, by_network
 
-Pairs = list[tuple[Measured, Measured]]
+Pairs = list[tuple[Measured, ...]]
 Networks = dict[str, list[Measured]]  # a short name -> the seeds
 
 
@@ -27,11 +27,8 @@ def twins(measured: Sequence[Measured]) -> dict[int, Pairs]:
 
 def neighbours(measured: Sequence[Measured]) -> dict[tuple[int, int], Pairs]:
     """(Depth, next greater depth) -> (shallow, deep) of each seed: residual networks with a plain twin."""
-    by_depth = {depth: {run.seed: run for run, _ in pairs} for depth, pairs in twins(measured).items()}
-    found = {}
-    for shallow, deep in pairwise(sorted(by_depth)):
-        seeds = sorted(by_depth[shallow].keys() & by_depth[deep].keys())
-        found[shallow, deep] = [(by_depth[shallow][seed], by_depth[deep][seed]) for seed in seeds]
+    by_depth = {depth: [run for run, _ in pairs] for depth, pairs in twins(measured).items()}
+    found = {depths: paired(*(by_depth[depth] for depth in depths)) for depths in pairwise(sorted(by_depth))}
     return {depths: pairs for depths, pairs in found.items() if pairs}
 
 

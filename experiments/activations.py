@@ -13,8 +13,8 @@ from dataclasses import fields
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments._networks import alike, network
-from experiments._training import columns, diverged, measure, paired, rows, said, values
+from experiments._networks import alike, network, paired
+from experiments._training import columns, diverged, measure, rows, said, values
 from resnet_jax.errors import UserError
 from resnet_jax.experiment import Drawing, Measured, by_network
 from resnet_jax.models import counts
@@ -113,9 +113,9 @@ def claims(measured: Sequence[Measured], config: ConfigDict) -> list[Claim]:
 
 def _gain(kinds: Mapping[tuple[int, str], list[Measured]], placement: str, *depths: int) -> list[np.ndarray]:
     """By how much the test error is below the original's at each depth, of the seeds that all of these have."""
-    runs = paired(*(kinds.get((depth, each), []) for depth in depths for each in ('original', placement)))
-    errors = [values(each, 'test_error') for each in runs]
-    return [original - other for original, other in zip(errors[::2], errors[1::2], strict=True)]
+    groups = [kinds.get((depth, each), []) for depth in depths for each in ('original', placement)]
+    errors = np.array([values(row, 'test_error') for row in paired(*groups)]).reshape(-1, len(depths), 2)
+    return list((errors[..., 0] - errors[..., 1]).T)
 
 
 def _against_original(depth: int, placement: str, gain: np.ndarray, data: str) -> Claim:

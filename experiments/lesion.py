@@ -14,7 +14,8 @@ of every block.
     resnet-jax experiment lesion --run runs/digits     # on a run of yours, and on those beside it
     resnet-jax experiment lesion --run runs/digits --config.beyond=False      # the paper's part alone, in seconds
 
-How it is measured: _lesion_measure.py. What is claimed: _lesion_claims.py. The figures: _lesion_figures.py.
+How it is measured: _lesion_measure.py. What is claimed: _lesion_claims.py, of networks held against each other
+_lesion_networks.py, beyond the paper _lesion_beyond.py. The figures: _lesion_figures.py.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import _veit
-from experiments._lesion_claims import claims, shallow_to_deep
+from experiments._lesion_claims import claims
 from experiments._lesion_figures import figures
 from experiments._lesion_measure import (
     error,
@@ -35,6 +36,7 @@ from experiments._lesion_measure import (
     networks,
     single_errors,
 )
+from experiments._lesion_networks import shallow_to_deep
 from experiments._networks import names, network
 from resnet_jax.analysis import shapley
 from resnet_jax.errors import UserError
