@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         prog='resnet-jax', description='A laboratory for residual networks: train them, then find out why they work.',
         epilog=EXIT_HELP, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    commands = top.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    commands = top.add_subparsers(dest='command', metavar='COMMAND')
 
     def command(name: str, text: str, epilog: str = '') -> argparse.ArgumentParser:
         return commands.add_parser(
@@ -130,7 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     argv = _joined(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    arguments, rest = parser().parse_known_args(argv)
+    top = parser()
+    arguments, rest = top.parse_known_args(argv)
+    if not arguments.command:  # argparse would ask for a command alone, and say nothing of the word that is wrong
+        top.error(
+            f'there is no option {rest[0]}; options follow a COMMAND' if rest else 'give a COMMAND; --help lists them'
+        )
     try:
         from resnet_jax import commands
 

@@ -173,6 +173,13 @@ def test_an_unknown_experiment_is_one_line_with_those_there_are(plain):
     )
 
 
+@pytest.mark.parametrize(('words', 'said'), [(['--stepz'], 'there is no option --stepz'), ([], 'give a COMMAND')])
+def test_without_a_command_what_is_wrong_is_named(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
 # Help
 
 OPTIONS = {
