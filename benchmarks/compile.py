@@ -15,7 +15,7 @@ from benchmarks import networks, timing
 from resnet_jax import spec
 from resnet_jax.models import zoo
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.state import initial_state
 from resnet_jax.train.step import train_step
 
@@ -27,7 +27,7 @@ def seconds(case: str) -> float:
     name, pixels, batch = case.split(':')
     config = networks.config(name)
     arch = dataclasses.replace(spec.architecture(config), image_shape=(int(pixels), int(pixels), 3))
-    network, optimizer = ResNet(arch, config.run.scan_from), sgd(config.train)
+    network, optimizer = ResNet(arch, config.run.scan_from), make_optimizer(config)
     state = jax.eval_shape(lambda: initial_state(network, optimizer, 0))
     images = jax.ShapeDtypeStruct((int(batch), *arch.image_shape), jnp.float32)
     labels = jax.ShapeDtypeStruct((int(batch),), jnp.int32)

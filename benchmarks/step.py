@@ -20,7 +20,7 @@ from benchmarks import flax_peer, networks, peers, timing
 from resnet_jax import spec
 from resnet_jax.models import zoo
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.state import initial_state
 from resnet_jax.train.step import train_step
 
@@ -56,7 +56,7 @@ def measure(name: str, pixels: int, batch: int) -> list[tuple]:
 
 
 def _jax(network, config, images, labels, *, looped: bool) -> dict:
-    optimizer = sgd(config.train)
+    optimizer = make_optimizer(config)
     state = [initial_state(network, optimizer, 0)]
     images, labels = jnp.asarray(images), jnp.asarray(labels)
 

@@ -11,6 +11,8 @@ def get_config() -> ConfigDict:
     """ResNet-20 on CIFAR-10 by He et al. 2015: the base of every other config."""
     config = ConfigDict()
     config.seed = 0  # of initialisation, order and augmentation
+    config.unit = 'step'  # what the schedule's numbers, run.steps, run.eval_every, run.save_every and run.snapshots
+    #                       count: step, or epoch, which the size of the training set turns into steps
 
     config.network = network = ConfigDict()
     network.stem = 'cifar'  # cifar: 3x3; imagenet: 7x7/2, max pool; three: three 3x3, max pool; deep: seven
@@ -55,22 +57,51 @@ def get_config() -> ConfigDict:
     network.head_dropout = 0.0  # before the last dense layer, or behind each one before it
 
     config.data = data = ConfigDict()
-    data.dataset = 'cifar10'  # digits, cifar10, cifar100, imagenet2012
-    data.data_dir = ''  # TFDS directory; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    data.dataset = 'cifar10'  # digits, cifar10, cifar100, imagenet2012; the name of any other set in the TFDS directory
+    #                          that has images and labels; folder: a folder of image files; synthetic: noise, to time
+    data.data_dir = ''  # TFDS directory; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets. Of folder: that folder
+    data.test_share = 0.2  # of folder, where it has no test folder: the share of each class that is kept for testing
+    data.pixels = 0  # side of the images that the network sees; 0: the dataset's own, 224 where they are of any size
+    data.channels = 0  # of these images; 0: the dataset's own
+    data.labels = 0  # outputs of the head; 0: the dataset's classes
+    data.fingerprint = ''  # of a folder's files or a set's version, filled in when a run begins: what it was trained on
     data.selection = 0  # training examples held out; whatever is chosen is chosen on these
     data.classes = 0  # the first so many alone, in every split; the head keeps an output for each of all; 0: all
     data.examples = 0  # the first so many training examples alone, of those that are left; 0: all
     data.normalize = 'pixel_mean'  # pixel_mean: subtract each pixel's mean; channel: mean and deviation a channel;
     #                               imagenet: those of ImageNet's channels, as imported weights expect them
-    data.crop_fraction = 1.0  # of images of any size: the share of the shorter side that the crop at the centre takes
+    data.crop_fraction = 1.0  # the evaluation view: the share of the shorter side that the crop at the centre takes
+    data.crop = 'view'  # what training sees of an image: view (the evaluation view, then shift and flip),
+    #                    random_resized (a box of random area and shape), random_scale (He 2015: a random square)
+    data.crop_area = (0.08, 1.0)  # of random_resized: the box's share of the image
+    data.crop_ratio = (0.75, 4 / 3)  # of random_resized: its width by its height
+    data.crop_scale = (256, 480)  # of random_scale: the shorter side that the image is resized to
+    data.decode = 'scaled'  # scaled: JPEGs are decoded at the size the crop needs; exact: whole, resized as Pillow does
+    data.corrupt = 'stop'  # an image that cannot be read: stop, or skip (another stands in for it, and it is counted)
+    data.repeats = 1  # times that each example of a batch is in it, each with draws of its own (repeated augmentation)
     data.shift = 4  # pixels of zero padding around a random crop of the image's own size
     data.flip = True  # left to right, one time in two
+    data.jitter = (0.0, 0.0, 0.0, 0.0)  # of brightness, contrast, saturation: factors within 1 ± this; of hue: ± turns
+    data.lighting = 0.0  # deviation of the noise along the colours' principal components (Krizhevsky 2012: 0.1)
+    data.rand_augment = 0  # operations drawn for each image (RandAugment); 0: none
+    data.rand_augment_magnitude = 0.3  # of their strongest form
+    data.rand_augment_deviation = 0.0  # of a normal noise on the magnitude
+    data.erase = 0.0  # probability of random erasing
 
     config.train = train = ConfigDict()
     train.batch_size = 128
+    train.phases = phases = ConfigDict()  # progressive training: phase after phase, the last one to the end
+    phases.epochs = ()  # how many each takes; none: there are no phases
+    phases.pixels = ()  # the images' side in each
+    phases.batch_sizes = ()  # the batch in each
+    train.optimizer = 'sgd'  # sgd, or lamb (You et al. 2020)
     train.momentum = 0.9
     train.nesterov = False
     train.weight_decay = 1e-4
+    train.loss = 'softmax'  # cross-entropy of the softmax, or sigmoid: of each class against the rest
+    train.label_smoothing = 0.0  # share of the target that is spread over all classes
+    train.mixup = 0.0  # alpha of the beta distribution of mixup's shares; 0: none
+    train.cutmix = 0.0  # the same of cutmix; where both are asked for, each batch is mixed by one of them
     train.decay_norm_and_bias = True  # the papers decay every parameter
     train.start_from = ''  # directory of a run whose newest checkpoint gives the variables at step 0 (fine-tuning)
     train.new_head = True  # of start_from: a fresh last dense layer; False: that run's, whose classes must agree
@@ -95,5 +126,8 @@ def get_config() -> ConfigDict:
     run.keep = 2  # newest checkpoints kept
     run.snapshots = (0,)  # steps kept for good
     run.scan_from = 5  # bodies of so many blocks train as one compiled loop, shorter ones block by block: faster steps
+    run.placement = 'auto'  # of images: device (all of a split, on each), stream (decoded as they are needed), or auto:
+    #                         on the device where they fit; the batches are the same
+    run.workers = 0  # processes that decode a stream; 0: threads of this one, which scale to some ten cores
     run.tensorboard = True  # event files beside metrics.jsonl
     return config

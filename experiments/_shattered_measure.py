@@ -16,7 +16,7 @@ from resnet_jax.models.resnet import ResNet
 from resnet_jax.progress import Progress
 from resnet_jax.report.findings import Array
 from resnet_jax.runtime import mesh
-from resnet_jax.train.loop import place_dataset
+from resnet_jax.train.splits import place_dataset
 
 PLAIN = {
     'feed-forward': Layers('none', 'he', 0.0, 1.0),
@@ -121,8 +121,7 @@ def _each(
 
 def _on_lines(config: ConfigDict, progress: Progress) -> dict[str, Array]:
     """Plain and residual networks alike see the same lines, and the same batch for BN."""
-    data = recipe(config.tier).data
-    splits = place_dataset(data, mesh.whole(mesh.data_mesh(jax.device_count())), progress)
+    splits = place_dataset(recipe(config.tier), mesh.whole(mesh.data_mesh(jax.device_count())), progress)
     train = splits.train
     rng = np.random.default_rng(config.seed)
     batches = [
@@ -142,7 +141,7 @@ def _on_lines(config: ConfigDict, progress: Progress) -> dict[str, Array]:
     shape = (len(config.line_depths), 2, config.line_draws, config.lags)
     return {
         'line_depth': Array(np.array(config.line_depths), ('line_depth',), 'layers'),
-        'line_data': Array(np.array(data.dataset), (), ''),
+        'line_data': Array(np.array(splits.dataset.data.dataset), (), ''),
         'line_autocorrelation': Array(
             np.array(rows).reshape(shape), ('line_depth', 'plain_or_residual', 'line_draw', 'lag'), ''
         ),

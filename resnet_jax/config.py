@@ -5,20 +5,23 @@ import difflib
 import importlib.util
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from resnet_jax import spec
+from resnet_jax import spec, validity
 from resnet_jax.errors import UserError
 from resnet_jax.models import zoo
 
 CHECKOUT = Path(__file__).parents[1]
 
 
-def from_arguments(arguments: Sequence[str]) -> ConfigDict | None:
+def from_arguments(arguments: Sequence[str], resolve: Callable[[ConfigDict], None] | None = None) -> ConfigDict | None:
     """The locked, validated config of `--config FILE[:ARGUMENT]` and `--config.KEY=VALUE …`; None without --config.
+
+    Args:
+      resolve: fills in what the settings leave to the data.
 
     Raises:
       UserError: an unknown file, key (with the nearest one) or flag, or a value that does not fit.
@@ -31,7 +34,10 @@ def from_arguments(arguments: Sequence[str]) -> ConfigDict | None:
     config = load(file)
     _check_settings(file, spec.flatten(config), spec.flatten(load('configs/default.py')))
     config = overridden(config, overrides)
-    spec.validate(config)
+    with config.unlocked():
+        if resolve:
+            resolve(config)
+    validity.check(config)
     return config
 
 

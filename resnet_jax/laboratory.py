@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ml_collections import ConfigDict
 
 from resnet_jax import config as configuration
-from resnet_jax import spec
+from resnet_jax import spec, validity
 from resnet_jax.errors import Diverged, UserError
 from resnet_jax.progress import Progress
 from resnet_jax.runtime import directory
@@ -42,7 +42,7 @@ def prepare(lab: Path, configs: Sequence[ConfigDict], progress: Progress) -> 'li
     from resnet_jax.train.loop import train
 
     for config in configs:
-        spec.validate(config)
+        validity.check(config)
     left = [(path, config) for path, config in _places(lab, configs) if not _finished(path, config)]
     for number, (path, config) in enumerate(left, start=1):
         try:

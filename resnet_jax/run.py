@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from resnet_jax import memory, spec
+from resnet_jax import memory, validity
 from resnet_jax.analysis.features import check_names, features
 from resnet_jax.analysis.lesion import delete, deletion
 from resnet_jax.analysis.saliency import saliency
@@ -22,7 +22,7 @@ from resnet_jax.models.resnet import ResNet
 from resnet_jax.progress import Progress, silent
 from resnet_jax.runtime import directory, mesh
 from resnet_jax.train.evaluate import Evaluation, evaluate
-from resnet_jax.train.loop import Splits, place_dataset
+from resnet_jax.train.splits import Splits, place_dataset
 from resnet_jax.train.start import found_step, make_network, stored_state
 from resnet_jax.train.state import TrainState
 
@@ -86,9 +86,7 @@ class Run:
 
     @cached_property
     def dataset(self) -> Splits:
-        return self.shared or place_dataset(
-            self.config.data, mesh.whole(mesh.data_mesh(jax.device_count())), self.progress
-        )
+        return self.shared or place_dataset(self.config, mesh.whole(mesh.data_mesh(jax.device_count())), self.progress)
 
     @cached_property
     def normalization(self) -> Normalization:
@@ -185,9 +183,9 @@ class Run:
     def _evaluate(self, split, gates) -> Evaluation:
         if split not in SPLITS:
             raise UserError(f'there is no split {split!r}; there are {", ".join(SPLITS)}')
-        examples = getattr(self.dataset, split)
-        if not len(examples.labels):
+        if not self.dataset.dataset.count(split):
             raise UserError(f'the {split} split of {self.path} is empty; train a run with data.{split} above 0')
+        examples = getattr(self.dataset, split)
         return evaluate(
             self.network, self.variables, examples, self.normalization,
             batch=self.config.run.eval_batch, gates=gates,
@@ -213,5 +211,5 @@ def load(
     """
     path = Path(run_dir)
     config = directory.read_config(path)
-    spec.validate(config)
+    validity.check(config)
     return Run(path, config, found_step(path, step), progress, dataset)

@@ -22,7 +22,12 @@ ARGUMENTS = {
     # 8x8 px cannot be halved five times, as VGG does.
     'digits': [name for name in zoo.NAMES if not name.startswith('vgg')],
     'cifar10': ['veit2016', *zoo.NAMES],
+    'cifar100': zoo.NAMES,
+    'imagenet': ['he2015', 'goyal2017', 'bag_of_tricks', 'strikes_back_a2', 'he2015,plain34', *zoo.NAMES],
+    'folder': ['resnet18', 'scratch,resnet18'],
 }
+# What a folder's images fill in when a run begins.
+FILLED_IN = ['--config.data.pixels=224', '--config.data.channels=3', '--config.data.labels=5']
 FILES = [
     f'configs/{name}.py{argument}'
     for name, arguments in ARGUMENTS.items()
@@ -49,7 +54,7 @@ def test_every_config_file_is_tested():
 
 @pytest.mark.parametrize('file', FILES)
 def test_every_config_file_is_valid_with_every_argument_and_has_every_key(file):
-    config = read('--config', file)
+    config = read('--config', file, *(FILLED_IN if 'folder' in file else ()))
     assert config.is_locked
     assert spec.flatten(config).keys() == spec.flatten(default.get_config()).keys()
     assert counts.parameters(spec.architecture(config)) > 0
@@ -60,7 +65,7 @@ def test_a_config_is_validated_without_jax():
 import sys
 from resnet_jax import config, spec
 for file in {FILES!r}:
-    spec.identity(config.from_arguments(['--config', file]))
+    spec.identity(config.from_arguments(['--config', file, *({FILLED_IN!r} if 'folder' in file else ())]))
 heavy = {{'jax', 'flax', 'optax', 'orbax', 'tensorflow', 'tensorflow_datasets', 'matplotlib'}} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -76,6 +81,7 @@ def test_resnet20_is_the_recipe_of_he_et_al_2015():
     """arXiv 1512.03385, section 4.2."""
     assert json.loads(read('--config', 'configs/cifar10.py').to_json()) == {
         'seed': 0,
+        'unit': 'step',
         'network': {
             'stem': 'cifar', 'stem_width': 16, 'stem_strides': [2, 2, 1, 1, 1, 1, 1],
             'block': 'basic', 'stage_blocks': [3, 3, 3], 'widths': [16, 32, 64], 'mid_ratios': [1.0], 'groups': 1,
@@ -88,11 +94,17 @@ def test_resnet20_is_the_recipe_of_he_et_al_2015():
         },
         'data': {
             'dataset': 'cifar10', 'data_dir': '', 'selection': 0, 'normalize': 'pixel_mean', 'crop_fraction': 1.0,
-            'shift': 4, 'flip': True, 'classes': 0, 'examples': 0,
+            'shift': 4, 'flip': True, 'classes': 0, 'examples': 0, 'test_share': 0.2, 'pixels': 0, 'channels': 0,
+            'labels': 0, 'fingerprint': '', 'crop': 'view', 'crop_area': [0.08, 1.0], 'crop_ratio': [0.75, 4 / 3],
+            'crop_scale': [256, 480], 'decode': 'scaled', 'corrupt': 'stop', 'repeats': 1, 'jitter': [0.0] * 4,
+            'lighting': 0.0, 'rand_augment': 0, 'rand_augment_magnitude': 0.3, 'rand_augment_deviation': 0.0,
+            'erase': 0.0,
         },
         'train': {
             'batch_size': 128, 'momentum': 0.9, 'nesterov': False, 'weight_decay': 1e-4, 'decay_norm_and_bias': True,
-            'start_from': '', 'new_head': True, 'active_blocks': 0, 'frozen': [],
+            'start_from': '', 'new_head': True, 'active_blocks': 0, 'frozen': [], 'optimizer': 'sgd',
+            'loss': 'softmax', 'label_smoothing': 0.0, 'mixup': 0.0, 'cutmix': 0.0,
+            'phases': {'epochs': [], 'pixels': [], 'batch_sizes': []},
             'schedule': {
                 'name': 'steps', 'learning_rate': 0.1, 'boundaries': [32_000, 48_000], 'factor': 0.1,
                 'steps': 64_000, 'warmup': 'none', 'warmup_steps': 0, 'warmup_rate': 0.01,
@@ -100,7 +112,7 @@ def test_resnet20_is_the_recipe_of_he_et_al_2015():
         },
         'run': {
             'steps': 64_000, 'log_every': 100, 'eval_every': 2_000, 'eval_batch': 500, 'save_every': 2_000, 'keep': 2,
-            'snapshots': [0], 'scan_from': 5, 'tensorboard': True,
+            'snapshots': [0], 'scan_from': 5, 'tensorboard': True, 'placement': 'auto', 'workers': 0,
         },
     }  # fmt: skip
 
@@ -282,7 +294,7 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, said):
         ('train.frozen=stage9', "config.train.frozen is ['stage9']; it must be among stem, stage1, stage2, stage3"),
         ('train.frozen=[[1]]', 'config.train.frozen is [[1]]; it must be among stem'),
         ('network.widths="a","b","c"', 'it must hold whole numbers'),
-        ('data.dataset=imagenet', "config.data.dataset is 'imagenet'; it must be one of digits, cifar10, cifar100"),
+        ('data.dataset=imagenet', "config.data.pixels is 0, which the dataset 'imagenet' fills in when a run begins"),
         ('seed=1.5', 'config.seed is a int'),
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_jax import experiment, spec
+from resnet_jax import experiment, spec, validity
 
 
 @pytest.mark.parametrize('name', experiment.names())
@@ -21,7 +21,7 @@ def test_the_runs_it_names_are_valid_and_different_and_what_it_can_be_measured_o
     module = experiment.find(name)
     configs = module.runs(module.get_config(tier))
     for config in configs:
-        spec.validate(config)
+        validity.check(config)
     assert len({spec.identity(config) for config in configs}) == len(configs)
     experiment.check(module, configs)
 

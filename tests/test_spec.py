@@ -7,7 +7,7 @@ import pytest
 
 from configs import cifar10, default, digits
 from resnet_jax import config as configuration
-from resnet_jax import spec
+from resnet_jax import spec, validity
 from resnet_jax.errors import UserError
 from resnet_jax.models import zoo
 
@@ -65,7 +65,7 @@ def refused(**changes):
             owner = owner[section]
         owner[name] = value
     with pytest.raises(UserError) as error:
-        spec.validate(config)
+        validity.check(config)
     assert '\n' not in str(error.value)
     return str(error.value)
 
@@ -85,7 +85,8 @@ def refused(**changes):
         ({'network__mid_ratios': (math.inf,)}, 'config.network.mid_ratios is [inf]; it must hold positive numbers'),
         ({'network__mid_ratios': ('a',)}, "config.network.mid_ratios is ['a']; it must hold positive numbers"),
         ({'network__norm_examples': 3}, 'config.network.norm_examples is 3; it must divide the batch of 128'),
-        ({'data__dataset': 'mnist'}, "config.data.dataset is 'mnist'; it must be one of digits, cifar10, cifar100"),
+        ({'data__dataset': 'mnist'}, "config.data.pixels is 0, which the dataset 'mnist' fills in when a run begins"),
+        ({'data__dataset': '../x', 'data__pixels': 8, 'data__channels': 3, 'data__labels': 2}, 'it must be a name of'),
         ({'data__normalize': 'none'}, 'config.data.normalize'),
         ({'data__crop_fraction': 0.0}, 'config.data.crop_fraction is 0.0; it must be above 0 and at most 1'),
         ({'data__crop_fraction': 1.1}, 'config.data.crop_fraction is 1.1; it must be above 0 and at most 1'),

@@ -2,10 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from resnet_jax import config as configuration
-from resnet_jax import spec
+from resnet_jax import spec, validity
 from resnet_jax.commands.console import console
 from resnet_jax.commands.experiments import check_names as check_experiments
 from resnet_jax.commands.experiments import do_on_run
@@ -15,12 +16,14 @@ from resnet_jax.models import counts
 
 def train(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.data import sources
+    from resnet_jax.display import progress
     from resnet_jax.runtime import directory
 
-    settings = configuration.from_arguments(rest)
+    with progress() as show:
+        settings = configuration.from_arguments(rest, partial(sources.resolve, progress=show))
     if settings is None:
         settings = directory.read_config(arguments.run)
-        spec.validate(settings)
+        validity.check(settings)
     then = dict(_with_settings(text) for text in arguments.then.split(',') if text)
     check_experiments(then)
     sources.check(settings.data)

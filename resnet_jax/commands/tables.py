@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from resnet_jax import config as configuration
-from resnet_jax import spec
+from resnet_jax import spec, validity
 from resnet_jax.commands.console import console
 from resnet_jax.errors import UserError
 from resnet_jax.models.architecture import Architecture
@@ -40,7 +40,7 @@ def _named(name: str) -> Architecture:
     config = configuration.load('configs/default.py')
     config.network.update(zoo.settings(name))
     config.data.dataset = zoo.dataset(name)
-    spec.validate(config)
+    validity.check(config)
     return spec.architecture(config)
 
 

@@ -4,16 +4,15 @@ It is what TFDS itself makes of the archive as ArrayRecord: the same files, feat
 run reads the same whichever of the two prepared its data. Images are stored as PNG, without loss.
 """
 
-import errno
 import hashlib
-import json
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from resnet_jax.data import archive as archives
-from resnet_jax.data import stored
+from resnet_jax.data import store, stored
 from resnet_jax.data.archive import ARCHIVES, SHAPE, Content
 from resnet_jax.data.decode import encode_png
 from resnet_jax.errors import UserError
@@ -48,19 +47,12 @@ def prepare(
         return _already(dataset, target, progress)
     if archive:
         archives.verify(archive, sha256 or official.sha256, official.url)
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f'.{dataset}-', dir=data_dir) as scratch:
-            made = _make(dataset, Path(scratch), archive, progress, sha256 or official.sha256)
-            target.parent.mkdir(exist_ok=True)
-            try:
-                made.rename(target)
-            except OSError:
-                if not target.exists():
-                    raise
-                return _already(dataset, target, progress)  # another process was first
-    except OSError as error:
-        raise UserError(f'{target} cannot be written: {error.strerror or error}; pass another --data-dir') from None
+
+    def fill(path: Path) -> None:
+        write(dataset, path, _content(dataset, path.parent, archive, progress, sha256 or official.sha256), progress)
+
+    if not store.make(target, fill, 'pass another --data-dir'):
+        return _already(dataset, target, progress)
     return target
 
 
@@ -72,17 +64,13 @@ def _already(dataset: str, target: Path, progress: Progress) -> Path:
     return target
 
 
-def _make(dataset: str, scratch: Path, archive: Path | None, progress: Progress, sha256: str) -> Path:
+def _content(dataset: str, scratch: Path, archive: Path | None, progress: Progress, sha256: str) -> Content:
     official = ARCHIVES[dataset]
     if archive is None:
         archive = scratch / official.url.rpartition('/')[2]
         archives.download(official, archive, progress)
         archives.verify(archive, sha256, official.url)
-    content = archives.read(official, archive)
-    made = scratch / VERSION  # not the scratch directory itself, which is closed to others
-    made.mkdir()
-    write(dataset, made, content, progress)
-    return made
+    return archives.read(official, archive)
 
 
 def write(dataset: str, path: Path, content: Content, progress: Progress) -> None:
@@ -93,22 +81,17 @@ def write(dataset: str, path: Path, content: Content, progress: Progress) -> Non
     features = tfds.features.FeaturesDict(
         {'id': tfds.features.Text(), 'image': tfds.features.Image(shape=SHAPE), **labels}
     )
-    features.save_config(str(path))
-    splits = []
+    splits = {}
     for split, (images, numbers) in content.splits.items():
-        size = _write_split(path / stored.file_name(dataset, split, 0, 1), split, images, numbers, features, progress)
-        splits.append({'name': split, 'numBytes': str(size), 'shardLengths': [str(len(images))],
-                       'filepathTemplate': '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'})  # fmt: skip
-    info = {
+        records = map(features.serialize_example, _examples(split, images, numbers, progress))
+        splits[split] = (store.write_records(path / stored.file_name(dataset, split, 0, 1), records), [len(images)])
+    about = {
         'name': dataset,
         'version': VERSION,
-        'fileFormat': 'array_record',
         'moduleName': 'tensorflow_datasets.image_classification.cifar',
         'location': {'urls': ['https://www.cs.toronto.edu/~kriz/cifar.html']},
-        'supervisedKeys': {'tuple': {'items': [{'featureKey': 'image'}, {'featureKey': 'label'}]}},
-        'splits': splits,
     }
-    (path / 'dataset_info.json').write_text(json.dumps(info, indent=2, sort_keys=True))
+    store.write_description(path, features, splits, about)
 
 
 def order(split: str, examples: int) -> list[int]:
@@ -120,24 +103,11 @@ def order(split: str, examples: int) -> list[int]:
     return sorted(range(examples), key=key)
 
 
-def _write_split(
-    file: Path, split: str, images: np.ndarray, labels: dict[str, np.ndarray], features, progress: Progress
-) -> int:
-    """Returns the bytes of the records."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    size = 0
-    try:
-        writer = ArrayRecordWriter(str(file), 'group_size:1')  # each record on its own: read at random in no time
-        for done, index in enumerate(order(split, len(images)), start=1):
-            example = {label: int(numbers[index]) for label, numbers in labels.items()}
-            example |= {'id': f'{split}_{index:05}', 'image': encode_png(images[index])}
-            record = features.serialize_example(example)
-            writer.write(record)
-            size += len(record)
-            if done % 1000 == 0 or done == len(images):
-                progress(f'writing {split}', done, len(images))
-        writer.close()
-    except RuntimeError as error:  # what the writer raises, a full disk included
-        raise OSError(errno.EIO, str(error)) from None
-    return size
+def _examples(
+    split: str, images: np.ndarray, labels: dict[str, np.ndarray], progress: Progress
+) -> Iterator[dict[str, Any]]:
+    for done, index in enumerate(order(split, len(images)), start=1):
+        numbers = {label: int(values[index]) for label, values in labels.items()}
+        yield {'id': f'{split}_{index:05}', 'image': encode_png(images[index]), **numbers}
+        if done % 1000 == 0 or done == len(images):
+            progress(f'writing {split}', done, len(images))

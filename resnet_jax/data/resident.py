@@ -1,12 +1,11 @@
-"""Small data sets live on the device: a split's bytes, its order, its batches."""
+"""Small data sets live on the device: a split's bytes and its batches."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int32, Integer, UInt8
+from jaxtyping import Array, Bool, Int, Int32, UInt8
 
 
 class Examples(NamedTuple):
@@ -16,16 +15,17 @@ class Examples(NamedTuple):
     labels: Int32[Array, ' n']
 
 
+class Masked(NamedTuple):
+    """A batch on the devices; `inside` (n,) is False for what only fills it up."""
+
+    images: UInt8[Array, 'n h w c']
+    labels: Int32[Array, ' n']
+    inside: Bool[Array, ' n']
+
+
 def place(images: np.ndarray, labels: np.ndarray, sharding: jax.sharding.Sharding) -> Examples:
     """Puts a split on the device, whole on each."""
     return Examples(jax.device_put(images, sharding), jax.device_put(labels, sharding))
-
-
-@partial(jax.jit, static_argnames='examples')
-def order(seed: Integer[Array, ''], epoch: Int[Array, ''], *, examples: int) -> Int32[Array, ' n']:
-    """The order of an epoch: a permutation that depends on nothing but seed, epoch and number of examples."""
-    key = jax.random.fold_in(jax.random.key(seed), epoch)
-    return jax.random.permutation(key, examples)
 
 
 def batch(examples: Examples, permutation: Int32[Array, ' n'], index: Int[Array, ''], size: int) -> Examples:

@@ -1,22 +1,28 @@
-"""The datasets: `load` gives one, each split in memory once it is asked for; `check` says at once whether it can."""
+"""The datasets: `load` gives one, `check` says at once whether it is there, `resolve` fills in what only it knows."""
 
-import difflib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from resnet_jax import spec
 from resnet_jax.data import records, stored
+from resnet_jax.data.hold_out import held_out
+from resnet_jax.data.order import plan
+from resnet_jax.data.source import Part, Source
+from resnet_jax.data.views import views
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress, silent
 from resnet_jax.spec import DATASETS
 
-# Whatever is held out is drawn with this, never with a run's seed: all runs hold out the same examples.
-HELD_OUT_SEED = 1512
 DIGITS_TEST = 359  # of 1,797
 WHITE = {'digits': 16}  # what a dataset stores for white, where that is not 255
+PIXELS = 224  # what photographs of any size are seen at, where nothing else is said
+PIXELS_ALREADY = ('digits', 'synthetic')  # no encoded images
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,49 +39,122 @@ class Dataset:
     """What `config.data` asks for. A split is read when it is first asked for: `test` does without the training images.
 
     How many examples there are is what the copy itself states; that its files hold them is checked.
+
+    Attributes:
+      skipped: of each split that was read, the examples that could not be, where and why; empty lists where
+        `data.corrupt` is stop.
     """
 
     data: ConfigDict
     progress: Progress
+    skipped: dict[str, list[str]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def train(self) -> Split:
-        return self._training[0]
+        return self._views('train')
 
-    @property
+    @cached_property
     def selection(self) -> Split:
         """The held-out part of the training examples: what is chosen is chosen on it, never on `test`."""
-        return self._training[1]
+        return self._views('selection')
 
     @cached_property
     def test(self) -> Split:
-        return first_classes(self._read('test'), self.data.classes)
+        return self._views('test')
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        if self.data.dataset == 'digits':
-            return _digits()[2]
-        return records.classes(stored.locate(self.data.dataset, stored.directory(self.data.data_dir)))
+        """Their names, in order of labels."""
+        if self.data.dataset in PIXELS_ALREADY:
+            return ARRAYS[self.data.dataset](self.data)[2]
+        return self._opened.classes
+
+    def source(self, split: str) -> Source:
+        """The encoded images of a split (train, selection or test).
+
+        Raises:
+          UserError: files are missing or damaged, or the settings leave too few examples.
+        """
+        whole = self._opened.split('test' if split == 'test' else 'train')
+        chosen = self._chosen(split, len(whole), lambda: whole.labels)
+        return whole if chosen is None else Part(whole, chosen)
+
+    def count(self, split: str) -> int:
+        """The examples of a split, without reading more than must be."""
+        if self.data.dataset in PIXELS_ALREADY:
+            return len(getattr(self, split))
+        return len(self.source(split))
 
     @cached_property
-    def _training(self) -> tuple[Split, Split]:
-        train, selection = (
-            first_classes(part, self.data.classes) for part in hold_out(self._read('train'), self.data.selection)
-        )
-        if self.data.examples > len(train):
-            raise UserError(
-                f'data.examples is {self.data.examples}, but data.classes {self.data.classes} and data.selection '
-                f'{self.data.selection} leave {len(train)} training examples; ask for as many at most'
-            )
-        count = self.data.examples or len(train)
-        return Split(train.images[:count], train.labels[:count]), selection
+    def _opened(self) -> 'Opened':
+        return opened(self.data, self.progress)
 
-    def _read(self, split: str) -> Split:
-        if self.data.dataset == 'digits':
-            train, test, _ = _digits()
-            return train if split == 'train' else test
-        copy = stored.locate(self.data.dataset, stored.directory(self.data.data_dir))
-        return Split(*records.read(copy, split, self.data.crop_fraction, self.progress))
+    def _views(self, split: str) -> Split:
+        if self.data.dataset in PIXELS_ALREADY:
+            train, test, _ = ARRAYS[self.data.dataset](self.data)
+            whole = test if split == 'test' else train
+            chosen = self._chosen(split, len(whole), lambda: whole.labels)
+            return whole if chosen is None else Split(whole.images[chosen], whole.labels[chosen])
+        images, labels, self.skipped[split] = views(
+            self.source(split), split, spec.image_shape(self.data), self.data.crop_fraction, self.data.corrupt,
+            self.progress,
+        )  # fmt: skip
+        return Split(images, labels)
+
+    def _chosen(self, split: str, count: int, labels: Callable[[], np.ndarray]) -> np.ndarray | None:
+        """Which examples of a stored split, in their order; None for all. Labels are read only if they matter."""
+        data, chosen = self.data, np.arange(count)
+        if split != 'test' and data.selection:
+            held = held_out(labels(), data.selection)
+            chosen = chosen[held if split == 'selection' else ~held]
+        elif split == 'selection':
+            return chosen[:0]
+        if data.classes:
+            chosen = chosen[labels()[chosen] < data.classes]
+        if split == 'train':
+            if data.examples > len(chosen):
+                raise UserError(
+                    f'data.examples is {data.examples}, but data.classes {data.classes} and data.selection '
+                    f'{data.selection} leave {len(chosen)} training examples; ask for as many at most'
+                )
+            chosen = chosen[: data.examples or len(chosen)]
+        return None if len(chosen) == count else chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A stored dataset. `shape`: (h, w) of all images, None where they are of any size; `split`: its Source by name."""
+
+    classes: tuple[str, ...]
+    shape: tuple[int, int] | None
+    channels: int
+    fingerprint: str
+    split: Callable[[str], Source]
+
+
+def opened(data: ConfigDict, progress: Progress = silent) -> Opened:
+    """The stored dataset of `config.data`.
+
+    Raises:
+      UserError: it is not there, with the command that prepares it, or not what it should be.
+    """
+    if data.dataset == 'folder':
+        from resnet_jax.data.folder import open_folder
+
+        folder = open_folder(folder_path(data), data.test_share, progress)
+        return Opened(folder.classes, None, 3, folder.fingerprint, folder.splits.__getitem__)
+    copy = stored.locate(data.dataset, stored.directory(data.data_dir))
+    features = records.features(copy)
+    return Opened(
+        features.classes, features.shape and features.shape[:2], features.channels, copy.fingerprint,
+        lambda split: records.open_split(copy, split, features),
+    )  # fmt: skip
+
+
+def folder_path(data: ConfigDict) -> Path:
+    if not data.data_dir:
+        raise UserError('config.data.data_dir is empty; set it to the folder of images: --config.data.data_dir=DIR')
+    return Path(data.data_dir).expanduser()
 
 
 def load(data: ConfigDict, progress: Progress = silent) -> Dataset:
@@ -89,23 +168,64 @@ def load(data: ConfigDict, progress: Progress = silent) -> Dataset:
     return Dataset(data.copy_and_resolve_references(), progress)
 
 
+def resolve(config: ConfigDict, progress: Progress = silent) -> None:
+    """Fills in what only the data know: the images' shape, the labels and the fingerprint of a dataset that is not in
+    `spec.DATASETS`, and the steps of what is given in epochs.
+
+    Raises:
+      UserError: the dataset is not there, or has more classes than `data.labels`.
+    """
+    data = config.data
+    if data.dataset not in DATASETS:
+        found = opened(data, progress)
+        if data.labels and data.labels < len(found.classes):
+            raise UserError(f'config.data.labels is {data.labels}, but {data.dataset} has {len(found.classes)} '
+                            'classes; set it to 0 for as many outputs as classes')  # fmt: skip
+        data.update(
+            labels=data.labels or len(found.classes), channels=data.channels or found.channels,
+            pixels=data.pixels or (min(found.shape) if found.shape else PIXELS), fingerprint=found.fingerprint,
+        )  # fmt: skip
+    if config.unit == 'epoch':
+        _epochs_to_steps(config, load(data, progress).count('train'))
+
+
+def _epochs_to_steps(config: ConfigDict, examples: int) -> None:
+    """Turns what counts epochs into what counts steps."""
+    batches = (config.train.batch_size, *config.train.phases.batch_sizes)
+    if not 1 <= min(batches) <= max(batches) <= examples:
+        return  # such a batch is refused where it is checked
+    steps = plan(config, examples, 0).steps
+    schedule, run = config.train.schedule, config.run
+    schedule.update(boundaries=tuple(map(steps, schedule.boundaries)), steps=steps(schedule.steps),
+                    warmup_steps=steps(schedule.warmup_steps))  # fmt: skip
+    run.update(steps=steps(run.steps), eval_every=steps(run.eval_every), save_every=steps(run.save_every),
+               snapshots=tuple(map(steps, run.snapshots)))  # fmt: skip
+    config.unit = 'step'
+
+
 def check(data: ConfigDict) -> None:
     """Refuses, within milliseconds, what training would be refused without having read a record.
 
     Raises:
-      UserError: what is missing, and the command that prepares it; or a split does not fit the memory.
+      UserError: what is missing, and the command that prepares it; or it is not what the run began with.
     """
     _check_selection(data)
-    if data.dataset != 'digits':
-        copy = stored.find(data.dataset, stored.directory(data.data_dir))
-        for split in stored.SPLITS:
-            stored.check_fits(copy, split)
+    if data.dataset in PIXELS_ALREADY:
+        return
+    if data.dataset == 'folder':
+        found = opened(data).fingerprint
+    else:
+        found = stored.find(data.dataset, stored.directory(data.data_dir)).fingerprint
+    if data.fingerprint not in ('', found):
+        raise UserError(f'{data.dataset} is not what this run began with: files of {data.data_dir or "its directory"} '
+                        'were added, removed or changed; restore them, or train anew in another --run')  # fmt: skip
 
 
 def _check_selection(data: ConfigDict) -> None:
-    _check_known(data.dataset)
-    if data.dataset == 'digits':
-        examples = DATASETS['digits'][2]
+    if data.dataset == 'folder':
+        return  # its index says; `_chosen` refuses what is too much
+    if data.dataset in PIXELS_ALREADY:
+        examples = DATASETS[data.dataset][2]
     else:  # as the copy states it: its training images need not be there for its test split
         examples = stored.locate(data.dataset, stored.directory(data.data_dir)).examples('train')
     if not 0 <= data.selection < examples:
@@ -113,15 +233,14 @@ def _check_selection(data: ConfigDict) -> None:
 
 
 def describe(dataset: str, data_dir: str) -> dict:
-    """What is found of a dataset: its path, examples a split, classes, image shape, files, bytes on disk.
+    """What is found of a dataset of the list: its path, examples a split, classes, image shape, files, bytes on disk.
 
     Raises:
-      UserError: it is unknown, or not found there.
+      UserError: it is not found there.
     """
-    _check_known(dataset)
     shape, classes, examples = DATASETS[dataset]
-    if dataset == 'digits':
-        path, splits, files = 'in scikit-learn', {'train': examples, 'test': DIGITS_TEST}, []
+    if dataset in PIXELS_ALREADY:
+        path, splits, files = PLACES[dataset], {'train': examples, 'test': TESTS[dataset]}, []
     else:
         copy = stored.find(dataset, stored.directory(data_dir))
         path, splits = str(copy.path), {split: copy.examples(split) for split in stored.SPLITS}
@@ -137,42 +256,28 @@ def describe(dataset: str, data_dir: str) -> dict:
     }
 
 
-def _check_known(dataset: str) -> None:
-    if dataset not in DATASETS:
-        nearest = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0)[0]
-        raise UserError(f'data.dataset is {dataset!r}; it is one of {", ".join(DATASETS)}; the nearest is {nearest}')
-
-
-def hold_out(examples: Split, count: int) -> tuple[Split, Split]:
-    """(all others, `count` examples), both in the order they came; the same ones for the same labels.
-
-    Every class gives its share to within one example, and a smaller draw is part of every larger one.
-    """
-    # RandomState, not default_rng: NumPy promises its stream for good.
-    permutation = np.random.RandomState(HELD_OUT_SEED).permutation(len(examples))
-    labels = examples.labels[permutation]
-    turn = np.empty(len(examples))  # when an example would be drawn, were all drawn: from 0 to 1, evenly in its class
-    for label in np.unique(labels):
-        members = labels == label
-        turn[members] = (np.arange(members.sum()) + 0.5) / members.sum()
-    held = np.zeros(len(examples), bool)
-    held[permutation[np.argsort(turn, kind='stable')[:count]]] = True
-    return (Split(examples.images[~held], examples.labels[~held]), Split(examples.images[held], examples.labels[held]))
-
-
-def first_classes(examples: Split, count: int) -> Split:
-    """Those of the first `count` classes alone, in their order; all of them for 0."""
-    if count == 0:
-        return examples
-    chosen = examples.labels < count
-    return Split(examples.images[chosen], examples.labels[chosen])
-
-
-def _digits() -> tuple[Split, Split, tuple[str, ...]]:
+def _digits(data: ConfigDict) -> tuple[Split, Split, tuple[str, ...]]:
     """scikit-learn's handwritten digits, (n, 8, 8, 1): counts of inked pixels, 0 to 16, left as they are."""
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
-    examples = Split(bunch.images[..., None].astype(np.uint8), bunch.target.astype(np.int32))
-    train, test = hold_out(examples, DIGITS_TEST)
-    return train, test, tuple(str(name) for name in bunch.target_names)
+    images, labels = bunch.images[..., None].astype(np.uint8), bunch.target.astype(np.int32)
+    test = held_out(labels, DIGITS_TEST)
+    names = tuple(str(name) for name in bunch.target_names)
+    return Split(images[~test], labels[~test]), Split(images[test], labels[test]), names
+
+
+def _synthetic(data: ConfigDict) -> tuple[Split, Split, tuple[str, ...]]:
+    """Noise with random labels: what costs time in a real run but reading and decoding."""
+    random, labels = np.random.RandomState(0), spec.outputs(data)
+
+    def noise(count: int) -> Split:
+        images = random.randint(0, 256, (count, *spec.image_shape(data)), np.uint8)
+        return Split(images, random.randint(0, labels, count).astype(np.int32))
+
+    return noise(DATASETS['synthetic'][2]), noise(TESTS['synthetic']), tuple(map(str, range(labels)))
+
+
+ARRAYS = {'digits': _digits, 'synthetic': _synthetic}
+PLACES = {'digits': 'in scikit-learn', 'synthetic': 'noise, made when it is asked for'}
+TESTS = {'digits': DIGITS_TEST, 'synthetic': 256}

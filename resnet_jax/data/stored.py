@@ -1,44 +1,53 @@
 """A dataset in a TFDS directory: where it lies, what it states of itself, and how a missing one is made."""
 
+import difflib
+import hashlib
 import json
-import math
 import os
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_jax import memory
 from resnet_jax.errors import UserError
-from resnet_jax.spec import DATASETS
 
 SPLITS = ('train', 'test')
+# Sets that `data prepare` makes; imagenet2012's own test split has no labels.
+OWN_ARCHIVES = ('cifar10', 'cifar100')
+TESTED_ON = {'imagenet2012': ('validation',)}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A prepared copy, `path` = data directory / dataset / version. `shards`: examples in each file of each split."""
+    """A prepared copy, `path` = data directory / dataset / version.
+
+    Attributes:
+      shards: examples in each file of each split.
+      names: what TFDS calls each split.
+    """
 
     dataset: str
     path: Path
     shards: dict[str, tuple[int, ...]]
+    names: dict[str, str]
 
     def files(self, split: str) -> list[Path]:
         shards = len(self.shards[split])
-        return [self.path / file_name(self.dataset, split, shard, shards) for shard in range(shards)]
+        return [self.path / file_name(self.dataset, self.names[split], shard, shards) for shard in range(shards)]
 
     def examples(self, split: str) -> int:
         return sum(self.shards[split])
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of its version and the sizes of its splits."""
+        said = json.dumps([self.dataset, self.path.name, self.shards, self.names], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-def file_name(dataset: str, split: str, shard: int, shards: int) -> str:
-    """As TFDS names its files."""
-    return f'{dataset}-{tfds_split(dataset, split)}.array_record-{shard:05}-of-{shards:05}'
 
-
-def tfds_split(dataset: str, split: str) -> str:
-    """ImageNet's own test split has no labels: what everyone tests on is its validation split."""
-    return 'validation' if (dataset, split) == ('imagenet2012', 'test') else split
+def file_name(dataset: str, name: str, shard: int, shards: int) -> str:
+    """As TFDS names the files of its split `name`."""
+    return f'{dataset}-{name}.array_record-{shard:05}-of-{shards:05}'
 
 
 def directory(data_dir: str) -> Path:
@@ -70,8 +79,9 @@ def locate(dataset: str, root: Path) -> Stored:
     versions = [path.parent for path in sorted((root / dataset).glob('*/dataset_info.json'))
                 if re.fullmatch(r'\d+\.\d+\.\d+', path.parent.name)]  # fmt: skip
     if not versions:
-        raise UserError(f'the data directory {root} holds no {dataset}; set --config.data.data_dir or TFDS_DATA_DIR to '
-                        f'one that does, or prepare it: {prepare_command(dataset, root)}')  # fmt: skip
+        raise UserError(f'the data directory {root} holds no {dataset}{_nearest(dataset, root)}; set '
+                        '--config.data.data_dir or TFDS_DATA_DIR to one that does, or prepare it: '
+                        + prepare_command(dataset, root))  # fmt: skip
     infos = {path: _info(path / 'dataset_info.json') for path in versions}
     readable = [path for path in versions if 'array_record' in _formats(infos[path])]
     if not readable:
@@ -79,7 +89,7 @@ def locate(dataset: str, root: Path) -> Stored:
         raise UserError(f'{path} is stored as {", ".join(_formats(infos[path]))}, but only ArrayRecord is read without '
                         f'TensorFlow; make another copy: {prepare_command(dataset, Path("OTHER_DIR"))}')  # fmt: skip
     path = max(readable, key=lambda path: tuple(map(int, path.name.split('.'))))
-    return Stored(dataset, path, _shards(dataset, path, infos[path]))
+    return Stored(dataset, path, *_splits(dataset, path, infos[path]))
 
 
 def check_files(stored: Stored, split: str) -> None:
@@ -97,9 +107,18 @@ def check_files(stored: Stored, split: str) -> None:
 def prepare_command(dataset: str, root: Path) -> str:
     """What makes a copy; the archives of ImageNet cannot be downloaded without an account."""
     where = shlex.quote(str(root))
-    if dataset == 'imagenet2012':
-        return f'tfds build imagenet2012 --file_format=array_record --manual_dir DIR --data_dir {where}'
-    return f'resnet-jax data prepare {dataset} --data-dir {where}'
+    if dataset in OWN_ARCHIVES:
+        return f'resnet-jax data prepare {dataset} --data-dir {where}'
+    manual = ' --manual_dir DIR' if dataset == 'imagenet2012' else ''
+    return (f'tfds build {dataset} --file_format=array_record{manual} --data_dir {where} (with TensorFlow beside '
+            'tensorflow-datasets, in an environment of its own)')  # fmt: skip
+
+
+def _nearest(dataset: str, root: Path) -> str:
+    """Of the sets that are there, and those that need no directory."""
+    there = {path.parent.parent.name for path in root.glob('*/*/dataset_info.json')}
+    near = difflib.get_close_matches(dataset, sorted(there | {*OWN_ARCHIVES, 'digits', 'folder', 'synthetic'}), n=1)
+    return f' (the nearest name is {near[0]})' if near and near[0] != dataset else ''
 
 
 def _info(path: Path) -> dict:
@@ -116,22 +135,13 @@ def _formats(info: dict) -> list[str]:
     return [info.get('fileFormat', 'tfrecord'), *info.get('alternativeFileFormats', [])]
 
 
-def _shards(dataset: str, path: Path, info: dict) -> dict[str, tuple[int, ...]]:
-    names = {split: tfds_split(dataset, split) for split in SPLITS}
+def _splits(dataset: str, path: Path, info: dict) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Examples in each file, and TFDS's name, of the splits train and test."""
+    tested_on = TESTED_ON.get(dataset, ('test', 'validation'))
     try:
         lengths = {split['name']: tuple(map(int, split['shardLengths'])) for split in info['splits']}
-        return {split: lengths[name] for split, name in names.items()}
+        test = next((name for name in tested_on if name in lengths), tested_on[0])
+        return {'train': lengths['train'], 'test': lengths[test]}, {'train': 'train', 'test': test}
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f'{path / "dataset_info.json"} does not state the examples in each file of the splits '
-                        f'{" and ".join(names.values())}: {error!r}') from None  # fmt: skip
-
-
-def check_fits(stored: Stored, split: str) -> None:
-    """Refuses a split whose images would not fit the memory.
-
-    Raises:
-      UserError: with what it takes and what there is.
-    """
-    count = stored.examples(split)
-    memory.check_fits(f'the {count:,} images of the {split} split of {stored.dataset} are kept in memory',
-                      count * math.prod(DATASETS[stored.dataset][0]), 'take a machine with more')  # fmt: skip
+        raise UserError(f'{path / "dataset_info.json"} does not state the examples in each file of the splits train '
+                        f'and {" or ".join(tested_on)}: {error!r}') from None  # fmt: skip

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from resnet_jax.data.decode import opened
+from resnet_jax.data.decode import in_channels, opened, upright
 
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF')
 LONGEST = 100  # longer side by shorter: what is resized before the crop takes memory by that
 
 
@@ -39,26 +38,21 @@ def evaluation_view(image: Any, shape: tuple[int, int, int], crop_fraction: floa
     return pixels.reshape(shape)
 
 
-def in_channels(image: Any, channels: int) -> Any:
-    """The image in RGB, or in grey for one channel; what is transparent lies on white."""
-    from PIL import Image
+def decode_view(
+    encoded: bytes, shape: tuple[int, int, int], crop_fraction: float, stored: tuple[int, int, int] | None = None
+) -> np.ndarray:
+    """The evaluation view (h, w, c) of an encoded image, upright as its EXIF says.
 
-    if image.mode.startswith('I;16'):  # Pillow's own conversion would cut off what is above 255
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert('RGBA')
-        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
-    return image.convert('RGB' if channels == 3 else 'L')
-
-
-def decode_view(encoded: bytes, shape: tuple[int, int, int], crop_fraction: float) -> np.ndarray:
-    """The evaluation view (h, w, c) of a stored PNG or JPEG; its EXIF rotation is left alone, as everyone's is.
+    Args:
+      stored: the shape that all images of the dataset have; None: they are of any size.
 
     Raises:
-      ValueError: these bytes are not such an image, or not a whole one.
+      ValueError: these bytes are not an image of `decode.FORMATS`, not a whole one, or one of another shape.
     """
-    with opened(encoded, ('PNG', 'JPEG')) as image:
-        return evaluation_view(image, shape, crop_fraction)
+    with opened(encoded) as image:
+        if stored and image.size != (stored[1], stored[0]):
+            raise ValueError(f'an image of {image.width}x{image.height} pixels among those of {stored[1]}x{stored[0]}')
+        return evaluation_view(upright(image), shape, crop_fraction)
 
 
 def read_view(path: Path, shape: tuple[int, int, int], crop_fraction: float, white: int) -> tuple[np.ndarray, int]:
@@ -72,15 +66,13 @@ def read_view(path: Path, shape: tuple[int, int, int], crop_fraction: float, whi
       uint8 (h, w, c), upright as its EXIF says, and how many frames it has: the first is taken.
 
     Raises:
-      ValueError: it cannot be read, or is no whole image of FORMATS.
+      ValueError: it cannot be read, or is no whole image of `decode.FORMATS`.
     """
-    from PIL import ImageOps
-
     try:
         encoded = path.read_bytes()
     except OSError as error:
         raise ValueError(error.strerror) from None
-    with opened(encoded, FORMATS) as image:
+    with opened(encoded) as image:
         frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)  # MPO: a photograph and its preview
-        pixels = evaluation_view(ImageOps.exif_transpose(image), shape, crop_fraction)
+        pixels = evaluation_view(upright(image), shape, crop_fraction)
     return np.round(pixels * (white / 255)).astype(np.uint8), frames

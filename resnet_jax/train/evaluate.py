@@ -1,5 +1,6 @@
 """Evaluation: every example once, whatever the batch."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -7,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from resnet_jax.data import resident
 from resnet_jax.data.augment import Normalization, normalize
-from resnet_jax.data.resident import Examples
+from resnet_jax.data.resident import Examples, Masked
+from resnet_jax.data.stream import Streamed
 from resnet_jax.models.gates import Gates
 from resnet_jax.models.resnet import ResNet
 
@@ -32,7 +34,7 @@ class Evaluation(NamedTuple):
 def evaluate(
     network: ResNet,
     variables: dict,
-    examples: Examples,
+    examples: Examples | Streamed,
     normalization: Normalization,
     *,
     batch: int,
@@ -41,31 +43,43 @@ def evaluate(
     """Loss and correct classifications of a split, with BN's running statistics.
 
     Args:
-      examples: whole on every device of its mesh; each batch is spread over them.
-      batch: examples at once, rounded up to the devices; the last batch is padded and masked.
+      examples: whole on every device of its mesh, or a stream; each batch is spread over the devices.
+      batch: examples at once, rounded up to the devices; the last batch is filled up and masked.
       gates: of shape (blocks,): an intervention on the network; None for the network as it is.
     """
+    batches = examples.batches(batch) if isinstance(examples, Streamed) else _batches(examples, batch)
+    sums = (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+    for part in batches:
+        sums = _add(sums, _evaluate_batch(network, variables, part, normalization, gates))
+    loss, correct, count = jax.device_get(sums)
+    return Evaluation(float(loss) / int(count), int(correct), int(count))
+
+
+def _batches(examples: Examples, batch: int) -> Iterator[Masked]:
     count = len(examples.labels)
     batch, spread = min(batch, count), None
     if isinstance(whole := examples.labels.sharding, NamedSharding):
         batch, spread = batch + -batch % whole.num_devices, NamedSharding(whole.mesh, PartitionSpec('data'))
-    loss, correct = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
     for start in range(0, count, batch):
-        part_loss, part_correct = _evaluate_part(
-            network, variables, examples, normalization, start, gates, batch=batch, spread=spread
-        )
-        loss, correct = loss + part_loss, correct + part_correct
-    return Evaluation(float(loss) / count, int(correct), count)
+        yield _part(examples, start, batch=batch, spread=spread)
 
 
-@partial(jax.jit, static_argnames=('network', 'batch', 'spread'))
-def _evaluate_part(
-    network, variables, examples, normalization, start, gates, *, batch: int, spread: NamedSharding | None
-) -> tuple[Array, Array]:
+@partial(jax.jit, static_argnames=('batch', 'spread'))
+def _part(examples: Examples, start: Int[Array, ''], *, batch: int, spread: NamedSharding | None) -> Masked:
     chosen, inside = resident.part(examples, start, batch)
-    if spread is not None:
-        chosen = jax.lax.with_sharding_constraint(chosen, spread)
-    logits = network.apply(variables, normalize(chosen.images, normalization), gates, train=False)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, chosen.labels)
-    right = jnp.argmax(logits, axis=-1) == chosen.labels
-    return jnp.sum(jnp.where(inside, losses, 0.0)), jnp.sum(right & inside, dtype=jnp.int32)
+    masked = Masked(chosen.images, chosen.labels, inside)
+    return masked if spread is None else jax.lax.with_sharding_constraint(masked, spread)
+
+
+@jax.jit
+def _add(sums: tuple, more: tuple) -> tuple:
+    return jax.tree.map(jnp.add, sums, more)
+
+
+@partial(jax.jit, static_argnames='network')
+def _evaluate_batch(network, variables, batch: Masked, normalization, gates) -> tuple[Array, Array, Array]:
+    logits = network.apply(variables, normalize(batch.images, normalization), gates, train=False)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+    right = (jnp.argmax(logits, axis=-1) == batch.labels) & batch.inside
+    loss = jnp.sum(jnp.where(batch.inside, losses, 0.0))
+    return loss, jnp.sum(right, dtype=jnp.int32), jnp.sum(batch.inside, dtype=jnp.int32)

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,70 +10,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
-from resnet_jax.data import resident, sources
-from resnet_jax.data.augment import IMAGENET, Normalization, statistics
-from resnet_jax.data.resident import Examples
+from resnet_jax.data.order import Plan, plan
 from resnet_jax.errors import Diverged, Stopped, UserError
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.progress import Progress, silent
 from resnet_jax.runtime import directory, mesh
 from resnet_jax.runtime.checkpoint import Checkpoints
 from resnet_jax.runtime.environment import differences, environment, fingerprint
 from resnet_jax.runtime.signals import StopRequest, stop_request
 from resnet_jax.train.evaluate import Evaluation, evaluate
-from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.feeding import Feeding, Unfed, resident_feeding, streamed_feeding
+from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.schedule import learning_rate
+from resnet_jax.train.splits import Splits, place_dataset
 from resnet_jax.train.start import make_network, starting_state
 from resnet_jax.train.state import TrainState, initial_state, no_sums
-from resnet_jax.train.step import many_steps
 
 # A call to the device lasts about this long, so that a stop is noticed and the display moves.
 CALL_SECONDS = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """A dataset on the devices. A split is read, and placed there, when it is first asked for."""
-
-    dataset: sources.Dataset
-    sharding: jax.sharding.Sharding
-
-    @cached_property
-    def train(self) -> Examples:
-        return self._place(self.dataset.train)
-
-    @cached_property
-    def selection(self) -> Examples:
-        return self._place(self.dataset.selection)
-
-    @cached_property
-    def test(self) -> Examples:
-        return self._place(self.dataset.test)
-
-    @cached_property
-    def normalization(self) -> Normalization:
-        """Of `data.normalize`: ImageNet's, or what the training split gives."""
-        how = self.dataset.data.normalize
-        found = IMAGENET if how == 'imagenet' else statistics(self.dataset.train.images, how)
-        return jax.device_put(found, self.sharding)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.dataset.classes
-
-    def read(self, *names: str) -> 'Splits':
-        """Itself, with these splits read now: what is damaged is found before anything is computed."""
-        for name in names:
-            getattr(self, name)
-        return self
-
-    def _place(self, split: sources.Split) -> Examples:
-        return resident.place(split.images, split.labels, self.sharding)
-
-
-def place_dataset(data: ConfigDict, sharding: jax.sharding.Sharding, progress: Progress = silent) -> Splits:
-    """The dataset of `config.data`, for the devices of `sharding`."""
-    return Splits(sources.load(data, progress), sharding)
+TOLD = 20  # images that could not be read, named one by one
 
 
 def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> None:
@@ -88,12 +41,13 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
       UserError: what the config asks for cannot be, or the loss became non-finite.
       Stopped: by SIGINT or SIGTERM, after the state was saved.
     """
-    devices = mesh.data_mesh(config.train.batch_size)
+    devices = [mesh.data_mesh(batch) for batch in (*config.train.phases.batch_sizes, config.train.batch_size)][-1]
     with directory.held(run_dir), stop_request() as stop:
         directory.check(run_dir, config)
-        splits = place_dataset(config.data, mesh.whole(devices), partial(_loading, watch)).read('train', 'test')
-        _check_batch(config, len(splits.train.labels))
-        network, optimizer = make_network(config), sgd(config.train)
+        splits = place_dataset(config, mesh.whole(devices), partial(_loading, watch))
+        _check_batch(config, splits.dataset.count('train'))
+        splits.read()
+        network, optimizer = make_network(config), make_optimizer(config)
         checkpoints = Checkpoints(run_dir, keep=config.run.keep, snapshots=config.run.snapshots)
         if checkpoints.steps:
             state = _resume(run_dir, checkpoints, initial_state(network, optimizer, config.seed), devices, watch)
@@ -105,15 +59,19 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
         recorder = Recorder(run_dir, int(state.step), watch, tensorboard=config.run.tensorboard)
         if int(state.step) == 0:
             checkpoints.save(0, state)
-        steps = many_steps(network, optimizer, config, devices)
-        _run(config, network, steps, splits, state, checkpoints, recorder, stop)
+        streamed = splits.training_streamed
+        examples = splits.dataset.count('train') if streamed else len(splits.train.labels)
+        schedule = plan(config, examples, network.arch.image_shape[0])
+        parts = (network, optimizer, config, splits, schedule)
+        feeding = streamed_feeding(*parts, int(state.step)) if streamed else resident_feeding(*parts)
+        _run(config, network, feeding, schedule, splits, state, checkpoints, recorder, stop)
 
 
 def _check_batch(config: ConfigDict, examples: int) -> None:
     """Refuses a batch that is larger than the training split, of which the data alone tell what the settings leave."""
-    if examples < config.train.batch_size:
+    if examples < (largest := max(config.train.batch_size, *config.train.phases.batch_sizes, 0)):
         raise UserError(
-            f'config.train.batch_size is {config.train.batch_size}; it must be at most the {examples} training '
+            f'config.train.batch_size is {largest}; it must be at most the {examples} training '
             f'examples that the settings of data leave (data.classes {config.data.classes}, data.selection '
             f'{config.data.selection})'
         )
@@ -165,7 +123,8 @@ class Recorder:
 def _run(
     config: ConfigDict,
     network: ResNet,
-    steps: Callable,
+    feeding: Feeding,
+    schedule: Plan,
     splits: Splits,
     state: TrainState,
     checkpoints: Checkpoints,
@@ -173,10 +132,8 @@ def _run(
     stop: StopRequest,
 ) -> None:
     """Alternates calls of the compiled steps with the events that fall between them."""
-    epoch_steps = len(splits.train.labels) // config.train.batch_size
     rate, clock = learning_rate(config.train.schedule), Clock()
-    step, epoch = int(state.step), -1
-    permutation = jnp.zeros(0, jnp.int32)  # of the epoch; there is none yet
+    step, told = int(state.step), 0  # of what was skipped
     while True:
         if _due(step, config.run.eval_every, config.run.steps) and ('test', step) not in recorder.recorded:
             result = evaluate(network, state.variables, splits.test, splits.normalization, batch=config.run.eval_batch)
@@ -190,11 +147,13 @@ def _run(
             raise Stopped(f'stopped by {stop.reason} at step {step:,}, saved; the same command goes on from there')
         if step >= config.run.steps:
             return
-        if epoch != step // epoch_steps:
-            epoch = step // epoch_steps
-            permutation = resident.order(jnp.uint32(config.seed), jnp.int32(epoch), examples=len(splits.train.labels))
-        until = min(_next_event(config.run, step), (epoch + 1) * epoch_steps, step + clock.steps_a_call())
-        state = steps(state, splits.train, splits.normalization, permutation, jnp.asarray(until, jnp.int32))
+        until = min(_next_event(config.run, step), schedule.epoch_end(step), step + clock.steps_a_call())
+        try:
+            state = feeding.advance(state, until)
+        except Unfed as error:
+            checkpoints.save(int(error.state.step), error.state)
+            raise
+        told = _tell_skipped(feeding.skipped, told, recorder.watch)
         done = int(state.step) - step
         clock.count(done)
         step += done
@@ -202,11 +161,17 @@ def _run(
             recorder('diverged', step)
             raise _diverged(step, checkpoints)
         if _due(step, config.run.log_every, config.run.steps):
-            state = _record_train(
-                recorder, state, epoch=step / epoch_steps, learning_rate=float(rate(step - 1)), clock=clock,
-                batch=config.train.batch_size,
-            )  # fmt: skip
+            state = _record_train(recorder, state, schedule, float(rate(step - 1)), clock, len(feeding.skipped))
         recorder.watch({'kind': 'progress', 'step': step, 'rate': clock.rate})
+
+
+def _tell_skipped(skipped: list[str], told: int, watch: Callable[[dict], None]) -> int:
+    """Says what could not be read since; the first ones in full. Returns how many have been told of."""
+    for line in skipped[told:TOLD]:
+        watch({'kind': 'note', 'text': f'skipped: {line}'})
+    if told < len(skipped) and len(skipped) > TOLD:
+        watch({'kind': 'note', 'text': f'{len(skipped):,} images were skipped so far, of which {TOLD} are named above'})
+    return len(skipped)
 
 
 def _due(step: int, every: int, last: int) -> bool:
@@ -220,13 +185,18 @@ def _next_event(run: ConfigDict, step: int) -> int:
     return min([run.steps, *snapshots, *((step // every + 1) * every for every in intervals)])
 
 
-def _record_train(recorder, state, *, epoch, learning_rate, clock, batch) -> TrainState:
-    sums = jax.device_get(state.sums)
-    count = int(sums.steps)
+def _record_train(
+    recorder: Recorder, state: TrainState, schedule: Plan, learning_rate: float, clock: 'Clock', skipped: int
+) -> TrainState:
+    sums, step = jax.device_get(state.sums), int(state.step)
+    count, moment = int(sums.steps), schedule.at(step)
+    seen = sum(schedule.at(each).phase.batch for each in range(step - count, step))
+    epoch = moment.epoch + moment.index / (schedule.examples // moment.phase.batch)
     recorder(
-        'train', int(state.step), epoch=round(epoch, 4), loss=float(sums.loss) / count,
-        error=100 * int(sums.errors) / (count * batch), learning_rate=learning_rate,
-        seconds=round(clock.seconds, 3), images_per_second=round(clock.rate * batch, 1),
+        'train', step, epoch=round(epoch, 4), loss=float(sums.loss) / count,
+        error=100 * int(sums.errors) / seen, learning_rate=learning_rate,
+        seconds=round(clock.seconds, 3), images_per_second=round(clock.rate * seen / count, 1),
+        **({'skipped': skipped} if skipped else {}),
     )  # fmt: skip
     return state._replace(sums=jax.device_put(no_sums(), state.sums.loss.sharding))
 

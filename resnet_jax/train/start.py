@@ -6,12 +6,12 @@ import jax
 from ml_collections import ConfigDict
 from optax import GradientTransformation
 
-from resnet_jax import spec
+from resnet_jax import spec, validity
 from resnet_jax.errors import UserError
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime import directory, mesh
 from resnet_jax.runtime.checkpoint import Checkpoints
-from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.state import TrainState, initial_state
 
 
@@ -47,9 +47,9 @@ def stored_state(run_dir: Path, step: int | None = None) -> TrainState:
       UserError: there is no such run or checkpoint, or it is damaged.
     """
     config = directory.read_config(run_dir)
-    spec.validate(config)
+    validity.check(config)
     step = found_step(run_dir, step)
-    like = jax.eval_shape(lambda: initial_state(make_network(config), sgd(config.train), config.seed))
+    like = jax.eval_shape(lambda: initial_state(make_network(config), make_optimizer(config), config.seed))
     whole = mesh.whole(mesh.data_mesh(jax.device_count()))
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), like)
     return Checkpoints(run_dir, read_only=True).restore(step, like)

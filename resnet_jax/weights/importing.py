@@ -21,7 +21,7 @@ from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime import directory
 from resnet_jax.runtime.checkpoint import Checkpoints
 from resnet_jax.runtime.environment import environment
-from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.state import TrainState, initial_state
 from resnet_jax.weights import files, names
 from resnet_jax.weights.files import Stored
@@ -148,7 +148,7 @@ def _write(run_dir: Path, config: ConfigDict, variables: dict, classes: Sequence
 
 def _state(config: ConfigDict, variables: dict) -> TrainState:
     """The state of step 0, but for the variables. Compiled as a whole, what initialisation would draw is not drawn."""
-    network, optimizer = ResNet(spec.architecture(config)), sgd(config.train)
+    network, optimizer = ResNet(spec.architecture(config)), make_optimizer(config)
 
     def make(variables: dict) -> TrainState:
         state = initial_state(network, optimizer, config.seed)

@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from resnet_jax import config as configuration
-from resnet_jax import spec
+from resnet_jax import spec, validity
 from resnet_jax.errors import UserError
 from resnet_jax.models import counts, zoo
 from resnet_jax.models.architecture import Architecture
@@ -174,7 +174,7 @@ def settings(name: str) -> ConfigDict:
     config = configuration.load('configs/default.py')
     config.network.update(zoo.settings(name))
     config.data.update(dataset='imagenet2012', normalize='imagenet', crop_fraction=0.875)
-    spec.validate(config)
+    validity.check(config)
     return config
 
 

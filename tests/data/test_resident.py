@@ -1,4 +1,4 @@
-"""Orders and batches of a split on the device: every example where it should be, as often as it should be."""
+"""Batches of a split on the device: every example where it should be, as often as it should be."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from resnet_jax.data import resident
+from resnet_jax.data.order import order
 from resnet_jax.data.resident import Examples
 
 COUNT = 143
@@ -20,36 +21,8 @@ def examples():
     return resident.place(images, numbers.astype(np.int32), SingleDeviceSharding(jax.devices()[0]))
 
 
-def order(seed, epoch):
-    return np.asarray(resident.order(jnp.asarray(seed), jnp.asarray(epoch), examples=COUNT))
-
-
-def test_an_epoch_is_a_permutation():
-    for epoch in range(5):
-        np.testing.assert_array_equal(np.sort(order(0, epoch)), np.arange(COUNT))
-
-
-def test_no_two_epochs_and_no_two_seeds_share_an_order():
-    orders = {tuple(order(seed, epoch)) for seed in range(4) for epoch in range(5)}
-    assert len(orders) == 20
-
-
-def test_the_order_is_a_function_of_seed_and_epoch_alone():
-    first = order(7, 3)
-    for other in ((7, 4), (8, 3)):  # whatever was asked for in between
-        order(*other)
-    jax.clear_caches()
-    np.testing.assert_array_equal(order(7, 3), first)
-
-
-def test_every_place_of_an_epoch_holds_every_example_equally_often():
-    first = np.array([order(0, epoch)[0] for epoch in range(300)])
-    assert abs(first.mean() - (COUNT - 1) / 2) < 4 * COUNT / np.sqrt(12 * len(first))
-    assert len(set(first)) > 100  # 125 of 143 expected
-
-
 def test_the_batches_of_an_epoch_are_the_permutation_cut_in_pieces(examples):
-    permutation, size = resident.order(jnp.asarray(0), jnp.asarray(0), examples=COUNT), 20
+    permutation, size = jnp.asarray(order(0, 0, COUNT)), 20
     batches = [resident.batch(examples, permutation, jnp.asarray(index), size) for index in range(COUNT // size)]
     labels = np.concatenate([batch.labels for batch in batches])
     np.testing.assert_array_equal(labels, permutation[: len(labels)])

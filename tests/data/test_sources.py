@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from PIL import Image
 
 from resnet_jax import spec
 from resnet_jax.data import sources, stored
+from resnet_jax.data.source import Source
+from resnet_jax.data.views import views
 
 
 def test_the_digits_are_scikit_learns_split_once_and_for_all(data_config):
@@ -38,38 +39,6 @@ def test_the_digits_are_scikit_learns_split_once_and_for_all(data_config):
     # Findings of other days are compared with today's: the test split may never change.
     digest = hashlib.sha256(dataset.test.images.tobytes() + dataset.test.labels.astype('<i4').tobytes())
     assert digest.hexdigest()[:16] == '3da5d6647d0f6db0'
-
-
-def test_what_is_held_out_is_a_partition_in_stored_order():
-    images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
-    labels = np.random.default_rng(0).integers(0, 3, 100).astype(np.int32)
-    rest, held = sources.hold_out(sources.Split(images, labels), 30)
-    first, second = rest.images.ravel().tolist(), held.images.ravel().tolist()
-    assert sorted(first + second) == list(range(100)) and len(second) == 30
-    assert first == sorted(first) and second == sorted(second)
-    for split in (rest, held):
-        np.testing.assert_array_equal(split.labels, labels[split.images.ravel()])
-    assert second != list(range(30))
-
-
-def test_every_class_gives_its_share_to_within_one_example_and_draws_are_nested():
-    labels = np.repeat(np.arange(10), [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]).astype(np.int32)
-    images = np.arange(550, dtype=np.int32).reshape(550, 1, 1, 1)
-    share, before = np.bincount(labels) / 550, set()
-    for count in range(551):
-        _, held = sources.hold_out(sources.Split(images, labels), count)
-        assert len(held) == count
-        assert np.abs(np.bincount(held.labels, minlength=10) - count * share).max() <= 1
-        drawn = set(held.images.ravel().tolist())
-        assert before <= drawn
-        before = drawn
-
-
-def test_the_same_examples_are_held_out_for_good():
-    labels = (np.arange(50_000) % 10).astype(np.int32)
-    _, held = sources.hold_out(sources.Split(np.arange(50_000).reshape(-1, 1, 1, 1), labels), 5003)
-    assert np.bincount(held.labels).max() == 501
-    assert hashlib.sha256(held.images.astype('<i4').tobytes()).hexdigest()[:16] == 'a4752ebfa9801afd'
 
 
 def test_the_selection_comes_from_the_training_examples_alone_and_is_the_same_each_time(data_config):
@@ -123,9 +92,9 @@ def test_more_examples_than_the_classes_have_are_refused(data_config, refused):
     )
 
 
-def test_an_unknown_dataset_is_told_the_nearest_name(data_config, refused):
-    assert 'the nearest is cifar10' in refused(sources.load, data_config('cifar-10'))
-    assert 'the nearest is digits' in refused(sources.describe, 'Digit', '')
+def test_an_unknown_dataset_is_told_the_nearest_name_and_how_to_make_it(tmp_path, data_config, refused):
+    said = refused(sources.load, data_config('cifar11', tmp_path))
+    assert 'holds no cifar11 (the nearest name is cifar10)' in said and 'tfds build cifar11' in said
 
 
 def test_a_missing_directory_or_dataset_is_answered_by_the_command_that_makes_it(tmp_path, data_config, refused):
@@ -186,15 +155,24 @@ def test_images_are_counted_as_they_are_decoded(copy, tmp_path, data_config):
     assert told == [('decoding train', 40, 40)]
 
 
-def test_a_split_beyond_the_memory_is_refused_before_a_record_is_read(copy, tmp_path, data_config, refused):
-    info = json.loads((copy / 'dataset_info.json').read_text())
-    info['splits'][1]['shardLengths'] = ['1000000000000']
-    (copy / 'dataset_info.json').write_text(json.dumps(info))
-    data = data_config('cifar10', tmp_path)
-    for action in (sources.check, lambda data: sources.load(data).test):
-        said = refused(action, data)
-        assert 'the 1,000,000,000,000 images of the test split of cifar10' in said and '3,072,000.0 GB' in said
-    assert len(sources.load(data).train) == 40
+class Endless(Source):
+    """More examples than any memory holds, none of which may be read."""
+
+    shape = None
+
+    def __len__(self):
+        return 10**12
+
+    def read(self, indices):
+        raise AssertionError
+
+    def place(self, index):
+        return f'example {index}'
+
+
+def test_a_split_beyond_the_memory_is_refused_before_a_record_is_read(refused):
+    said = refused(views, Endless(), 'test', (32, 32, 3), 1.0, 'stop', lambda *_: None)
+    assert 'the 1,000,000,000,000 images of the test split' in said and '3,072,000.0 GB' in said
 
 
 def test_the_imagenet_sample_is_as_torchvision_would_show_it(tfds_dir, data_config):

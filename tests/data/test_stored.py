@@ -7,6 +7,7 @@ import pytest
 
 from resnet_jax.data import records, stored
 from resnet_jax.data.decode import encode_png
+from resnet_jax.data.views import views
 
 
 def find(root):
@@ -14,7 +15,9 @@ def find(root):
 
 
 def read(root, split='train'):
-    return records.read(find(root), split, crop_fraction=1.0)
+    copy = find(root)
+    source = records.open_split(copy, split, records.features(copy))
+    return views(source, split, (32, 32, 3), 1.0, 'stop', lambda *_: None)[:2]
 
 
 def edit_info(path, change):
@@ -162,7 +165,7 @@ def test_a_truncated_file_is_named(copy, tmp_path, kept, refused):
 @pytest.mark.parametrize(
     ('size', 'cut', 'label', 'reason'),
     [
-        (16, 0, 3, 'an image of shape (16, 16, 3), where cifar10 has (32, 32, 3)'),
+        (16, 0, 3, 'an image of 16x16 pixels among those of 32x32'),
         (32, 50, 3, 'truncated'),
         (32, 0, 10, 'label 10, where cifar10 has 0 to 9'),
         (32, 0, -1, 'label -1'),

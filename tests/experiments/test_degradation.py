@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from resnet_jax import experiment, spec
+from resnet_jax import experiment, spec, validity
 from resnet_jax.errors import UserError
 from resnet_jax.models import counts
 from resnet_jax.report.findings import Array
@@ -73,7 +73,7 @@ def test_twins_have_the_same_parameters_and_the_wide_ones_those_of_the_deep(tier
     assert len({spec.identity(config) for config in configs}) == len(configs)
     sizes = {}
     for config in configs:
-        spec.validate(config)
+        validity.check(config)
         arch = spec.architecture(config)
         if arch.norm != 'none':
             wide = arch.widths != spec.architecture(configs[0]).widths

@@ -10,7 +10,7 @@ import pytest
 from experiments._networks import network
 from experiments._paths_claims import fitted, linearity
 from resnet_jax import config as configuration
-from resnet_jax import experiment, spec
+from resnet_jax import experiment, spec, validity
 from resnet_jax.analysis.paths import shares
 from resnet_jax.errors import UserError
 from resnet_jax.experiment import Measured
@@ -130,7 +130,7 @@ def test_lengths_along_which_nothing_comes_back_are_left_out_of_the_fit():
 def test_the_runs_are_the_main_network_and_twins_that_differ_in_the_subset_alone():
     configs = paths.runs(CONFIG)
     for config in configs:
-        spec.validate(config)
+        validity.check(config)
     assert len({spec.identity(config) for config in configs}) == 7
     assert len(paths.runs(paths.get_config('paper'))) == 6  # the main one is one of them
     assert spec.architecture(configs[0]).blocks == 54 and not configs[0].train.active_blocks

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from configs import default
-from resnet_jax import spec
 from resnet_jax.errors import UserError
 from resnet_jax.models import counts, validity
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.validity import check as check_config
 from tests.models.named import named
 
 BOTTLENECK = {'block': 'bottleneck', 'mid_ratios': (0.25, 0.25)}
@@ -101,7 +101,7 @@ def test_what_cannot_be_is_refused_in_one_line(settings, said):
     config = default.get_config()
     config.network.update(settings)
     with pytest.raises(UserError) as error:
-        spec.validate(config)
+        check_config(config)
     assert said in str(error.value) and '\n' not in str(error.value)
 
 

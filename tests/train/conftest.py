@@ -9,8 +9,8 @@ from resnet_jax import config as configuration
 from resnet_jax import spec
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime import mesh
-from resnet_jax.train.loop import place_dataset
-from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.optimizer import make_optimizer
+from resnet_jax.train.splits import place_dataset
 
 TINY = Path(__file__).parents[1] / 'tiny.py'
 
@@ -31,9 +31,9 @@ def parts():
 class Parts:
     def __init__(self, config, devices):
         self.config, self.mesh = config, devices
-        self.splits = place_dataset(config.data, mesh.whole(devices))
+        self.splits = place_dataset(config, mesh.whole(devices))
         self.network = ResNet(spec.architecture(config), config.run.scan_from)
-        self.optimizer = sgd(config.train)
+        self.optimizer = make_optimizer(config)
 
 
 @pytest.fixture

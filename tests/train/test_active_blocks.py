@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from configs import default
-from resnet_jax import spec
+from resnet_jax import validity
 from resnet_jax.data.resident import Examples
 from resnet_jax.errors import UserError
 from resnet_jax.train.state import TrainState, initial_state, no_sums
@@ -116,5 +116,5 @@ def test_a_number_of_blocks_that_means_nothing_is_refused(active, shortcut, said
     config = default.get_config()
     config.network.shortcut, config.train.active_blocks = shortcut, active
     with pytest.raises(UserError) as error:
-        spec.validate(config)
+        validity.check(config)
     assert said in str(error.value) and '\n' not in str(error.value)

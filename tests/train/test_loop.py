@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from resnet_jax import spec
+from resnet_jax import validity
 from resnet_jax.errors import UserError
 from resnet_jax.runtime import directory
 from resnet_jax.runtime.checkpoint import Checkpoints
@@ -128,7 +128,7 @@ def test_a_loss_that_blows_up_stops_the_run_and_names_the_last_good_checkpoint(c
 
 def test_the_largest_seed_that_a_config_may_have_can_be_trained_with(config, tmp_path):
     config.seed, config.run.steps = 2**32 - 1, 1
-    spec.validate(config)
+    validity.check(config)
     train(config, tmp_path)
     assert Checkpoints(tmp_path, read_only=True).steps == [0, 1]
 

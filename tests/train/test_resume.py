@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from resnet_jax.data import resident
+from resnet_jax.data.order import order
 from resnet_jax.errors import Stopped
 from resnet_jax.runtime import directory
 from resnet_jax.runtime.checkpoint import Checkpoints
@@ -33,8 +33,8 @@ def advance(parts):
     def go(state, until=LAST, calls=(), order_seed=parts.config.seed):
         begin = int(state.step)
         for stop in sorted({stop for stop in (*calls, EPOCH, until) if begin < stop <= until}):
-            order = resident.order(order_seed, int(state.step) // EPOCH, examples=len(splits.train.labels))
-            state = steps(state, splits.train, splits.normalization, order, jnp.asarray(stop, jnp.int32))
+            permutation = jnp.asarray(order(order_seed, int(state.step) // EPOCH, len(splits.train.labels)))
+            state = steps(state, splits.train, splits.normalization, permutation, jnp.asarray(stop, jnp.int32))
         return state
 
     return go

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from resnet_jax import config as configuration
-from resnet_jax import spec
+from resnet_jax import validity
 from resnet_jax.errors import UserError
 from resnet_jax.train.loop import train
-from resnet_jax.train.optimizer import sgd
+from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.start import make_network, starting_state, stored_state
 from resnet_jax.train.step import train_step
 
@@ -27,7 +27,7 @@ def made(**settings):
 
 def start(config):
 
-    return starting_state(make_network(config), sgd(config.train), config)
+    return starting_state(make_network(config), make_optimizer(config), config)
 
 
 @pytest.fixture(scope='module')
@@ -70,7 +70,7 @@ def test_frozen_parts_stay_to_the_bit_their_statistics_too(source, tmp_path):
 def test_what_leads_to_frozen_parts_alone_is_never_computed():
 
     def products(config):
-        network, optimizer = make_network(config), sgd(config.train)
+        network, optimizer = make_network(config), make_optimizer(config)
         state = jax.eval_shape(lambda: starting_state(network, optimizer, config))
         images = jax.ShapeDtypeStruct((4, 8, 8, 1), np.float32)
         labels = jax.ShapeDtypeStruct((4,), np.int32)
@@ -114,7 +114,7 @@ def test_a_run_that_is_not_there_is_refused_in_one_line(tmp_path):
     with pytest.raises(
         UserError, match=r"train\.frozen is \['stage4'\]; it must be among stem, stage1, stage2, stage3"
     ):
-        spec.validate(made(frozen=('stage4',)))
+        validity.check(made(frozen=('stage4',)))
 
 
 def test_a_fine_tuned_run_resumes_without_the_one_it_started_from(source, tmp_path):

@@ -1,0 +1,124 @@
+"""A dataset for the devices of a run: what fits lives there, what does not is streamed."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from ml_collections import ConfigDict
+
+from resnet_jax import memory, spec
+from resnet_jax.data import resident, sources
+from resnet_jax.data.augment import IMAGENET, Normalization, statistics
+from resnet_jax.data.resident import Examples
+from resnet_jax.data.source import Part, chunks
+from resnet_jax.data.stream import Streamed
+from resnet_jax.data.views import views
+from resnet_jax.errors import UserError
+from resnet_jax.progress import Progress, silent
+
+SAMPLE = 50_000  # training images that the normalisation is taken of, evenly spaced, where there are more
+AT_ONCE = 1000  # images decoded for it
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A split is read, and placed on the devices, when it is first asked for.
+
+    Attributes:
+      placement: `run.placement`.
+      workers: `run.workers`.
+    """
+
+    dataset: sources.Dataset
+    sharding: NamedSharding
+    placement: str
+    workers: int
+
+    @cached_property
+    def train(self) -> Examples | Streamed:
+        """The evaluation views; what is trained on is cut from the originals where `data.crop` says so."""
+        return self._split('train')
+
+    @cached_property
+    def selection(self) -> Examples | Streamed:
+        return self._split('selection')
+
+    @cached_property
+    def test(self) -> Examples | Streamed:
+        return self._split('test')
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """Of `data.normalize`: ImageNet's, or what the evaluation views of the training split give."""
+        how = self.dataset.data.normalize
+        found = IMAGENET if how == 'imagenet' else statistics(self._sample(), how)
+        return jax.device_put(found, self.sharding)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.dataset.classes
+
+    @cached_property
+    def streamed(self) -> bool:
+        """Are the images streamed? As the run says, or else where they do not fit the device.
+
+        Raises:
+          UserError: it says what cannot be.
+        """
+        data, crop = self.dataset.data, self.dataset.data.crop
+        if self.placement == 'stream' and data.dataset in sources.PIXELS_ALREADY:
+            raise UserError(f'config.run.placement is stream, but the images of {data.dataset} are pixels in memory '
+                            'already; leave it at auto')  # fmt: skip
+        if self.placement != 'auto':
+            return self.placement == 'stream'
+        count = self.dataset.count('test') + (self.dataset.count('train') if crop == 'view' else 0)
+        return count * math.prod(spec.image_shape(data)) > memory.room()
+
+    @property
+    def training_streamed(self) -> bool:
+        """Are the training images streamed? Crops of the originals always are.
+
+        Raises:
+          UserError: the run says what cannot be.
+        """
+        crop = self.dataset.data.crop
+        if crop != 'view' and self.placement == 'device':
+            raise UserError(f'config.run.placement is device, but data.crop {crop} cuts from the originals, which are '
+                            'streamed; set data.crop=view or leave the placement at auto')  # fmt: skip
+        return self.streamed or crop != 'view'
+
+    def read(self) -> 'Splits':
+        """Itself, with all read now that training needs and that fits: what is damaged is found before anything is
+        computed."""
+        for name in ('test',) if self.training_streamed else ('train', 'test'):
+            getattr(self, name)
+        return self
+
+    def _split(self, name: str) -> Examples | Streamed:
+        if self.streamed:
+            data, dataset = self.dataset.data, self.dataset
+            return Streamed(name, dataset.source(name), data, spec.image_shape(data), self.sharding, self.workers)
+        split = getattr(self.dataset, name)
+        return resident.place(split.images, split.labels, self.sharding)
+
+    def _sample(self) -> Iterator[np.ndarray]:
+        """Evaluation views of training images, some at a time."""
+        dataset, data = self.dataset, self.dataset.data
+        if not self.training_streamed:
+            yield from np.array_split(dataset.train.images, -(-len(dataset.train) // AT_ONCE))
+            return
+        source = dataset.source('train')
+        taken = np.linspace(0, len(source) - 1, min(SAMPLE, len(source))).astype(int)
+        for part in chunks(len(taken), AT_ONCE):
+            some = Part(source, taken[part.start : part.stop])
+            yield views(some, 'train', spec.image_shape(data), data.crop_fraction, data.corrupt, silent)[0]
+            dataset.progress('normalisation', part.stop, len(taken))
+
+
+def place_dataset(config: ConfigDict, sharding: NamedSharding, progress: Progress = silent) -> Splits:
+    """The dataset of a config, for the devices of `sharding`."""
+    return Splits(sources.load(config.data, progress), sharding, config.run.placement, config.run.workers)

@@ -1,0 +1,174 @@
+"""Refuses settings that mean nothing, before anything is read or compiled. Imports no JAX."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from resnet_jax import spec
+from resnet_jax.errors import UserError
+from resnet_jax.models import validity as networks
+
+CHOICES = {
+    'unit': ('step', 'epoch'),
+    'data.crop': ('view', 'random_resized', 'random_scale'),
+    'data.decode': ('scaled', 'exact'),
+    'data.corrupt': ('stop', 'skip'),
+    'data.normalize': ('pixel_mean', 'channel', 'imagenet'),
+    'train.optimizer': ('sgd', 'lamb'),
+    'train.loss': ('softmax', 'sigmoid'),
+    'train.schedule.name': ('steps', 'cosine'),
+    'train.schedule.warmup': ('none', 'constant', 'linear'),
+    'run.placement': ('auto', 'device', 'stream'),
+}
+
+# What lists of whole numbers hold at the least.
+LISTS = {
+    'network.stage_blocks': 1, 'network.widths': 1, 'network.stem_strides': 1, 'network.head_widths': 1,
+    'data.crop_scale': 1, 'train.phases.epochs': 1, 'train.phases.pixels': 1, 'train.phases.batch_sizes': 1,
+    'train.schedule.boundaries': 0, 'run.snapshots': 0,
+}  # fmt: skip
+
+# Lists of a fixed length.
+LENGTHS = {'data.crop_area': 2, 'data.crop_ratio': 2, 'data.crop_scale': 2, 'data.jitter': 4}
+
+POSITIVE = ('train.schedule.learning_rate', 'train.schedule.factor')
+NOT_NEGATIVE = (
+    'train.weight_decay', 'train.schedule.warmup_rate', 'train.mixup', 'train.cutmix', 'data.lighting',
+    'data.rand_augment_deviation',
+)  # fmt: skip
+SHARES = ('train.label_smoothing', 'data.erase', 'data.rand_augment_magnitude')  # from 0 to 1
+AT_LEAST_0 = (
+    'seed', 'data.pixels', 'data.channels', 'data.labels', 'data.selection', 'data.shift', 'data.rand_augment',
+    'run.eval_every', 'run.workers', 'train.schedule.warmup_steps',
+)  # fmt: skip
+AT_LEAST_1 = (
+    'train.batch_size', 'train.schedule.steps', 'run.steps', 'run.log_every', 'run.save_every', 'run.eval_batch',
+    'run.keep', 'run.scan_from', 'data.repeats',
+)  # fmt: skip
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses what cannot be.
+
+    Raises:
+      UserError: one line with the key, its value and what is allowed.
+    """
+    flat = spec.flatten(config)
+    _check_kinds(flat)
+    networks.check(spec.architecture(config))
+    _check_numbers(flat)
+    _check_data(config.data, flat)
+    _check_examples(config)
+    _check_training(config)
+
+
+def _check_kinds(flat: Mapping[str, Any]) -> None:
+    for key, choices in CHOICES.items():
+        _rule(flat[key] in choices, key, flat[key], f'be one of {", ".join(choices)}')
+    for key, length in LENGTHS.items():
+        _rule(len(flat[key]) == length, key, flat[key], f'hold {length} numbers')
+    for key, least in LISTS.items():
+        _rule(all(type(each) is int and each >= least for each in flat[key]), key, flat[key],
+              f'hold whole numbers of at least {least}')  # fmt: skip
+    ratios = flat['network.mid_ratios']
+    _rule(all(type(each) in (int, float) and 0 < each < math.inf for each in ratios), 'network.mid_ratios', ratios,
+          'hold positive numbers')  # fmt: skip
+
+
+def _check_numbers(flat: Mapping[str, Any]) -> None:
+    for key in POSITIVE:
+        _rule(math.isfinite(flat[key]) and flat[key] > 0, key, flat[key], 'be a positive finite number')
+    for key in NOT_NEGATIVE:
+        _rule(math.isfinite(flat[key]) and flat[key] >= 0, key, flat[key], 'be a finite number of at least 0')
+    for key in SHARES:
+        _rule(0 <= flat[key] <= 1, key, flat[key], 'be from 0 to 1')
+    _rule(0 <= flat['train.momentum'] < 1, 'train.momentum', flat['train.momentum'], 'be at least 0 and below 1')
+    for key in AT_LEAST_1:
+        _rule(flat[key] >= 1, key, flat[key], 'be at least 1')
+    for key in AT_LEAST_0:
+        _rule(flat[key] >= 0, key, flat[key], 'be at least 0')
+    # Of a larger seed, JAX would take the last 32 bits alone.
+    _rule(flat['seed'] < 2**32, 'seed', flat['seed'], 'be below 2**32')
+
+
+def _check_data(data: ConfigDict, flat: Mapping[str, Any]) -> None:
+    _rule(re.fullmatch(r'[a-z][a-z0-9_]*', data.dataset), 'data.dataset', data.dataset,
+          'be a name of small letters, digits and _ (a folder is dataset=folder, data_dir=PATH)')  # fmt: skip
+    _rule(0 < data.crop_fraction <= 1, 'data.crop_fraction', data.crop_fraction, 'be above 0 and at most 1')
+    _rule(0 < data.test_share < 1, 'data.test_share', data.test_share, 'be above 0 and below 1')
+    channels, classes = spec.image_shape(data)[2], spec.outputs(data)
+    _rule(channels in (1, 3), 'data.channels', channels, 'be 1 (grey) or 3 (colour)')
+    _rule(data.classes == 0 or 2 <= data.classes <= classes, 'data.classes', data.classes,
+          f'be 0 (all classes), or 2 to {classes}')  # fmt: skip
+    _rule(data.normalize != 'imagenet' or channels == 3, 'data.normalize', data.normalize,
+          f'be another one: {data.dataset} has {channels} channel')  # fmt: skip
+    low, high = data.crop_area
+    _rule(
+        0 < low <= high <= 1, 'data.crop_area', flat['data.crop_area'], 'be two shares of the image, the smaller first'
+    )
+    low, high = data.crop_ratio
+    _rule(0 < low <= high, 'data.crop_ratio', flat['data.crop_ratio'], 'be two ratios, the smaller first')
+    low, high = data.crop_scale
+    _rule(low <= high, 'data.crop_scale', flat['data.crop_scale'], 'be two sides in pixels, the smaller first')
+    _rule(data.crop != 'random_scale' or low >= spec.image_shape(data)[0], 'data.crop_scale', flat['data.crop_scale'],
+          f'be at least the {spec.image_shape(data)[0]} pixels of the crop')  # fmt: skip
+    *factors, hue = data.jitter
+    _rule(all(0 <= each <= 1 for each in factors) and 0 <= hue <= 0.5, 'data.jitter', flat['data.jitter'],
+          'be three numbers from 0 to 1, and one from 0 to 0.5')  # fmt: skip
+    coloured = {
+        'data.jitter': any(data.jitter[2:]),
+        'data.lighting': data.lighting,
+        'data.rand_augment': data.rand_augment,
+    }
+    for key, asked in coloured.items():
+        _rule(not asked or channels == 3, key, flat[key], f'leave colours alone: {data.dataset} has none')
+    if data.dataset == 'digits':
+        for key in ('data.jitter', 'data.rand_augment'):
+            _rule(not (any(flat[key]) if key == 'data.jitter' else flat[key]), key, flat[key],
+                  'be off: the pixels of digits are no bytes')  # fmt: skip
+        _rule(data.crop == 'view', 'data.crop', data.crop, 'be view: the images of digits are pixels already')
+        _rule(data.pixels in (0, 8), 'data.pixels', data.pixels, 'be 0: the images of digits are pixels already')
+
+
+def _check_examples(config: ConfigDict) -> None:
+    """What is known of the number of examples without the data; `sources.check` asks the data."""
+    if config.data.dataset not in spec.DATASETS:
+        return
+    total = spec.DATASETS[config.data.dataset][2]
+    _rule(config.data.selection < total, 'data.selection', config.data.selection,
+          f'be below the {total} training examples')  # fmt: skip
+    examples = total - config.data.selection
+    _rule(0 <= config.data.examples <= examples, 'data.examples', config.data.examples,
+          f'be 0 (all), or at most the {examples} training examples')  # fmt: skip
+    examples = config.data.examples or examples
+    _rule(config.train.batch_size <= examples, 'train.batch_size', config.train.batch_size,
+          f'be at most the {examples} training examples')  # fmt: skip
+
+
+def _check_training(config: ConfigDict) -> None:
+    boundaries = list(config.train.schedule.boundaries)
+    _rule(boundaries == sorted(set(boundaries)), 'train.schedule.boundaries', boundaries, 'rise from step to step')
+    parts = ('stem', *(f'stage{stage}' for stage in range(1, len(config.network.stage_blocks) + 1)))
+    _rule(all(part in parts for part in config.train.frozen), 'train.frozen', list(config.train.frozen),
+          f'be among {", ".join(parts)}')  # fmt: skip
+    active, blocks = config.train.active_blocks, sum(config.network.stage_blocks)
+    _rule(0 <= active < blocks, 'train.active_blocks', active,
+          f'be at least 0 (all blocks) and below the {blocks} blocks of the network')  # fmt: skip
+    _rule(not active or config.network.shortcut != 'none', 'train.active_blocks', active,
+          'be 0 in a network without shortcuts: where a block is deleted nothing would pass')  # fmt: skip
+    phases = config.train.phases
+    lengths = [len(phases[key]) for key in ('epochs', 'pixels', 'batch_sizes')]
+    _rule(len(set(lengths)) == 1, 'train.phases', phases.to_dict(), 'have as many epochs as pixels and batch_sizes')
+    _rule(not lengths[0] or config.data.crop != 'view', 'data.crop', config.data.crop,
+          'be random_resized or random_scale where train.phases change the size')  # fmt: skip
+    group = config.network.norm_examples
+    for batch in (config.train.batch_size, *phases.batch_sizes):
+        _rule(group == 0 or batch % group == 0, 'network.norm_examples', group, f'divide the batch of {batch}')
+
+
+def _rule(holds: object, key: str, value: object, rule: str) -> None:
+    if not holds:
+        raise UserError(f'config.{key} is {value!r}; it must {rule}')
