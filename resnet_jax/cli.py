@@ -52,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument('--split', default='test', choices=('train', 'selection', 'test'))
     evaluate.add_argument('--step', type=int, help='checkpoint to take; the newest without it')
     evaluate.add_argument('--delete', default='', metavar='N[,N]', help='blocks to delete, numbered from 1')
+    evaluate.add_argument('--views', choices=('ten_crop', 'multi_scale'),
+                          help='the mean over ten crops or five scales of each image (He et al. 2015)')  # fmt: skip
     evaluate.add_argument('--probabilities', type=Path, metavar='FILE', help='write those of the softmax as an .npz')
     evaluate.add_argument('--features', default='', metavar='NAME[,NAME]',
                           help='stem, stage1, …, block:N, pool, logits: write them as an .npz, with --out')  # fmt: skip

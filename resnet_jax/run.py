@@ -16,12 +16,14 @@ from resnet_jax.analysis.lesion import delete, deletion
 from resnet_jax.analysis.saliency import saliency
 from resnet_jax.data import resident
 from resnet_jax.data.augment import Normalization, normalize
+from resnet_jax.data.sources import PIXELS_ALREADY
 from resnet_jax.errors import UserError
 from resnet_jax.models.gates import Gates
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.progress import Progress, silent
 from resnet_jax.runtime import directory, mesh
 from resnet_jax.train.evaluate import Evaluation, evaluate
+from resnet_jax.train.many_views import evaluate_views
 from resnet_jax.train.splits import Splits, place_dataset
 from resnet_jax.train.start import found_step, make_network, stored_state
 from resnet_jax.train.state import TrainState
@@ -110,6 +112,20 @@ class Run:
           UserError: a block does not exist, or nothing would pass in its place.
         """
         return self._evaluate(split, self._gates(blocks))
+
+    def evaluate_views(self, views: str, split: str = 'test') -> Evaluation:
+        """The same by the mean over ten crops (`ten_crop`) or five scales (`multi_scale`) of each image.
+
+        Raises:
+          UserError: the dataset has no image files, or the network takes images of one size alone.
+        """
+        data = self.config.data
+        if data.dataset in PIXELS_ALREADY:
+            raise UserError(f'the images of {data.dataset} have one view each; leave out --views')
+        return evaluate_views(
+            self.network, self.variables, self.dataset.dataset.source(split), self.normalization,
+            data=data, views=views, progress=self.progress,
+        )  # fmt: skip
 
     def predict(self, images: np.ndarray | jax.Array, delete: Iterable[int] = ()) -> np.ndarray:
         """Softmax probabilities, float32 (n, classes), of images as the dataset stores them, uint8 (n, h, w, c).

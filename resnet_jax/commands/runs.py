@@ -67,17 +67,25 @@ def evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     if len({path.resolve() for path in written}) < len(written):
         raise UserError(f'--probabilities and --out are both {arguments.out}; give two files')
     delete = _numbers(arguments.delete) if arguments.delete else []
+    if delete and arguments.views:
+        raise UserError('--views and --delete do not go together: lesions are compared on the evaluation view')
     with progress() as show:
         run = load(arguments.run, arguments.step, show)
         check_names(run.network.arch, names)
         for path in written:
             check_writable(path)
-        result = run.lesion(delete, arguments.split) if delete else run.evaluate(arguments.split)
+        if arguments.views:
+            result = run.evaluate_views(arguments.views, arguments.split)
+        else:
+            result = run.lesion(delete, arguments.split) if delete else run.evaluate(arguments.split)
     without = f' without block {arguments.delete}' if arguments.delete else ''
+    by = f' by {arguments.views}' if arguments.views else ''
     console.print(
-        f'{arguments.run} at step {run.step:,}{without}: {arguments.split} error {result.error:.2f} % '
+        f'{arguments.run} at step {run.step:,}{without}: {arguments.split} error {result.error:.2f} %{by} '
         f'({result.examples - result.correct} of {result.examples} wrong), loss {result.loss:.4f}'
     )
+    if not written:
+        return
     examples = getattr(run.dataset, arguments.split)
     if arguments.probabilities:
         _write_arrays(arguments.probabilities, {'probabilities': run.predict(examples.images, delete)}, examples.labels)

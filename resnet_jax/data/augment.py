@@ -33,7 +33,7 @@ def statistics(parts: Iterable[np.ndarray], how: str) -> Normalization:
     Args:
       how: pixel_mean (He et al. 2015: each pixel's mean is subtracted) or channel (mean and deviation a channel).
     """
-    count, sums, squares = 0, 0, 0
+    count, sums, squares = 0, np.zeros(1, np.int64), np.zeros(1, np.int64)
     for images in parts:
         count += len(images)
         sums = sums + images.sum(axis=0, dtype=np.int64)

@@ -42,12 +42,11 @@ def _matrix(*entries) -> Matrix:
 def warp(image: UInt8[Array, 'h w c'], matrix: Matrix) -> UInt8[Array, 'h w c']:
     """The image under an affine map, 0 where the map leaves it: Pillow's Image.transform, AFFINE and NEAREST.
 
-    In its fixed point, 16 bits behind it, so that both take the same pixel where two are equally near.
+    In Pillow's fixed point of 16 bits, so that both take the same pixel where two are equally near.
     """
     height, width, _ = image.shape
     middle = matrix.at[:, 2].add((matrix[:, 0] + matrix[:, 1]) / 2)
     fixed = jnp.floor(middle * 65536 + 0.5).astype(jnp.int32)
     row, column = (jax.lax.broadcasted_iota(jnp.int32, (height, width), axis) for axis in (0, 1))
     x, y = ((line[0] * column + line[1] * row + line[2]) >> 16 for line in fixed)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return image.at[jnp.where(inside, y, height), x].get(mode='fill', fill_value=0)
+    return image.at[y, x].get(mode='fill', fill_value=0, wrap_negative_indices=False)

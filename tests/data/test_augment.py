@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.data.augment import Normalization, augment, erase, normalize, statistics
+from resnet_jax.data import colour
+from resnet_jax.data.augment import IMAGENET, Normalization, augment, erase, normalize, statistics
+from resnet_jax.data.rand_augment import rand_augment
 
 
 @pytest.fixture(scope='module')
@@ -182,7 +184,7 @@ def test_what_is_not_asked_for_is_not_compiled(data_config, images):
         data = data_config('cifar10')
         data.update({'shift': 0, 'flip': False} | settings)
         program = jax.jit(lambda key, images: augment(key, images, NORMALIZATION, data))
-        text = program.lower(jax.random.key(0), images[:4]).compile().as_text()
+        text = str(program.lower(jax.random.key(0), images[:4]).compile().as_text())
         return {name for name in ('xor(', 'sort(', 'gather(', 'while(') if name in text}
 
     assert operations() == set()
@@ -198,10 +200,24 @@ def test_what_else_is_asked_for_changes_neither_crop_nor_mirroring(augmented, im
     assert (brighter != plain).any() and (brighter[kept == 0] == 0).all()
 
 
-def test_no_two_draws_of_a_step_share_a_key():
-    key = jax.random.key(7)
+def test_each_kind_of_draw_has_a_key_of_its_own(augmented):
+    """Those of crop and mirroring are 0 and 1, the training step's own 2, 3 and 100."""
+    key, images = (
+        jax.random.key(7),
+        jnp.asarray(np.random.default_rng(2).integers(0, 256, (20, 6, 6, 3), dtype=np.uint8)),
+    )
     keys = jnp.stack([*jax.random.split(key), *(jax.random.fold_in(key, number) for number in (2, 3, 4, 5, 6, 7, 100))])
     assert len(np.unique(jax.random.key_data(keys), axis=0)) == len(keys)
+    for expected, settings in (
+        (normalize(rand_augment(keys[4], images, 2, 0.3, 0.1), IMAGENET),
+         {'rand_augment': 2, 'rand_augment_deviation': 0.1}),
+        (normalize(colour.jitter(keys[5], images, (0.4, 0.4, 0.4, 0.1)), IMAGENET), {'jitter': (0.4, 0.4, 0.4, 0.1)}),
+        (normalize(colour.lighting(keys[6], images, 0.1), IMAGENET), {'lighting': 0.1}),
+        (erase(keys[7], normalize(images, IMAGENET), 0.5), {'erase': 0.5}),
+    ):  # fmt: skip
+        out = augmented(7, images, IMAGENET, **settings)
+        assert (out != normalize(images, IMAGENET)).any()
+        np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
 def test_operations_come_before_normalization_and_erasing_after_it(augmented):
