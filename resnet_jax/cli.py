@@ -24,6 +24,10 @@ examples:
   resnet-jax experiment all                           every experiment, one ledger: runs/cpu/report.html
 An interrupted experiment goes on with the same command and loses no finished run.
 """
+SHOW_HELP = """
+example:
+  resnet-jax data show --config configs/folder.py --config.data.data_dir=photos
+"""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 EXIT_HELP = 'exit codes: 0 done; 2 a mistake in what was asked; 75 stopped and saved, the same command resumes'
 
@@ -75,18 +79,36 @@ def parser() -> argparse.ArgumentParser:
     describe = command('describe', 'the named networks and what they cost; of one, layer by layer', CONFIG_HELP)
     describe.add_argument('network', nargs='?', metavar='NAME', help='a network of that list, or of its forms')
 
-    data = command('data', 'the datasets: what is here, and how to get what is not')
-    actions = data.add_subparsers(dest='action', required=True, metavar='ACTION')
-    listing = actions.add_parser('list', help='every dataset, and where it was found')
-    prepare = actions.add_parser('prepare', help='download (or take) the official archive, write it as ArrayRecord')
-    prepare.add_argument('dataset', metavar='DATASET', help='cifar10 or cifar100')
-    prepare.add_argument('--archive', type=Path, metavar='FILE', help='the official archive, if you have it')
-    for action in (listing, prepare):
-        action.add_argument('--data-dir', default='', metavar='DIR',
-                            help='TFDS directory; without it $TFDS_DATA_DIR, else ~/tensorflow_datasets')  # fmt: skip
-
+    _data_actions(command('data', 'the datasets: what is here, what is in it, and how to get what is not'))
     _weights_actions(command('weights', "torchvision's and timm's weights: make a run of them, or them of a run"))
     return top
+
+
+def _data_actions(data: argparse.ArgumentParser) -> None:
+    actions = data.add_subparsers(dest='action', required=True, metavar='ACTION')
+
+    def action(name: str, text: str, epilog: str = '') -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, description=text, epilog=epilog, allow_abbrev=False,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+
+    listing = action('list', 'every dataset, and where it was found')
+    prepare = action('prepare', 'write a dataset, or a folder of your own, as ArrayRecord')
+    prepare.add_argument('what', metavar='DATASET|FOLDER', help='cifar10, cifar100, or a folder of images')
+    prepare.add_argument('--archive', type=Path, metavar='FILE', help='the official archive, if you have it')
+    prepare.add_argument('--out', type=Path, metavar='DIR', help='of a folder: the TFDS directory to write into')
+    prepare.add_argument('--name', default='', help="of a folder: the dataset's name; without it the folder's")
+    show = action('show', 'draw training images as the network sees them, augmented and plain', CONFIG_HELP + SHOW_HELP)
+    show.add_argument('--out', type=Path, default=Path('sheet.png'), metavar='FILE', help='the picture (sheet.png)')
+    show.add_argument('--examples', type=int, default=6, metavar='N', help='training examples, a row each (6)')
+    show.add_argument('--draws', type=int, default=4, metavar='N', help='augmented views of each (4)')
+    show.add_argument('--operations', action='store_true', help='one example through every augmentation instead')
+    stats = action('stats', 'decode every image: classes, sizes, formats, mean and deviation, what is unreadable')
+    stats.add_argument('what', metavar='DATASET|FOLDER', help='cifar10, any set of the TFDS directory, or a folder')
+    stats.add_argument('--pixels', type=int, default=224, metavar='N',
+                       help='side of the views that mean and deviation are taken of (224)')  # fmt: skip
+    for each in (listing, prepare, stats):
+        each.add_argument('--data-dir', default='', metavar='DIR',
+                          help='TFDS directory; without it $TFDS_DATA_DIR, else ~/tensorflow_datasets')  # fmt: skip
 
 
 def _experiment_options(experiment: argparse.ArgumentParser) -> None:
@@ -141,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from resnet_jax import commands
 
-        if rest and arguments.command not in ('train', 'describe', 'experiment'):
+        if rest and arguments.command not in ('train', 'describe', 'experiment', 'data'):
             raise UserError(f'{arguments.command} does not take {rest[0]}; see resnet-jax {arguments.command} --help')
         return getattr(commands, arguments.command)(arguments, rest) or 0
     except (UserError, Stopped) as error:

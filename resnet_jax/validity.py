@@ -164,6 +164,9 @@ def _check_training(config: ConfigDict) -> None:
     _rule(len(set(lengths)) == 1, 'train.phases', phases.to_dict(), 'have as many epochs as pixels and batch_sizes')
     _rule(not lengths[0] or config.data.crop != 'view', 'data.crop', config.data.crop,
           'be random_resized or random_scale where train.phases change the size')  # fmt: skip
+    smoothing = config.train.label_smoothing
+    _rule(not smoothing or config.train.loss == 'softmax', 'train.label_smoothing', smoothing,
+          'be 0 with train.loss sigmoid, which takes each class for present or absent')  # fmt: skip
     group = config.network.norm_examples
     for batch in (config.train.batch_size, *phases.batch_sizes):
         _rule(group == 0 or batch % group == 0, 'network.norm_examples', group, f'divide the batch of {batch}')

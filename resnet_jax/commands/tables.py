@@ -1,9 +1,7 @@
-"""Commands that show tables: networks and datasets."""
+"""`resnet-jax describe`: the networks."""
 
 import argparse
 from collections.abc import Sequence
-
-from rich.table import Table
 
 from resnet_jax import config as configuration
 from resnet_jax import spec, validity
@@ -42,30 +40,3 @@ def _named(name: str) -> Architecture:
     config.data.dataset = zoo.dataset(name)
     validity.check(config)
     return spec.architecture(config)
-
-
-def data(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
-    from resnet_jax.data import sources
-
-    if arguments.action == 'prepare':
-        from resnet_jax.data import stored
-        from resnet_jax.data.prepare import prepare
-        from resnet_jax.display import progress
-
-        with progress() as show:
-            path = prepare(arguments.dataset, stored.directory(arguments.data_dir), arguments.archive, show)
-        console.print(f'{arguments.dataset} is in {path}')
-        return
-    table = Table('dataset', 'classes', 'image', 'splits', 'where', box=None)
-    missing = []
-    for name, (shape, classes, _) in spec.DATASETS.items():
-        try:
-            found = sources.describe(name, arguments.data_dir)
-            splits = ', '.join(f'{split} {count:,}' for split, count in found['splits'].items())
-            table.add_row(name, str(classes), 'x'.join(map(str, shape)), splits, str(found['path']))
-        except UserError as error:
-            table.add_row(name, str(classes), 'x'.join(map(str, shape)), '-', 'not here')
-            missing.append(str(error))
-    console.print(table)
-    for line in missing:
-        console.print(line)
