@@ -109,3 +109,11 @@ def tfds_dir():
     if not (path / 'cifar10').is_dir():
         pytest.skip('needs CIFAR-10 as ArrayRecord: set RESNET_JAX_TEST_TFDS to the TFDS directory that holds it')
     return path
+
+
+@pytest.fixture(scope='session')
+def write_copy():
+    """`write_copy(root, version, seed)` -> the path of a small CIFAR-10 in a TFDS directory."""
+    from tests.data import copies
+
+    return copies.write_copy

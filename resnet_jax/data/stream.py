@@ -5,6 +5,7 @@ that one integer. Grain runs it.
 """
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -183,6 +184,12 @@ def stream(batches: Batches, start: int, workers: int) -> Iterator[Batch]:
     iterator = iter(made)
     try:
         yield from iterator
+    except RuntimeError as error:
+        ended = re.search(r'terminated unexpectedly with (exit code -?\d+)', str(error))  # Grain's words for it
+        if not ended:
+            raise
+        raise UserError(f'a worker process that decodes images was ended from outside ({ended[1]}); perhaps memory '
+                        'ran out: set --config.run.workers to fewer, and start again to resume') from None  # fmt: skip
     finally:
         iterator.close()
 

@@ -11,10 +11,8 @@ import pytest
 
 from configs import default
 from resnet_jax.data import archive as archives
-from resnet_jax.data import prepare
 from resnet_jax.errors import UserError
 
-COPY = {'train': 40, 'test': 10}
 ARCHIVE = {'train': 35, 'test': 7}
 
 
@@ -41,28 +39,6 @@ def refused():
         return str(error.value)
 
     return call
-
-
-@pytest.fixture(scope='session')
-def write_copy():
-    """`write_copy(root, version, seed)` -> the path of a CIFAR-10 of four training examples and one test a class."""
-
-    def write(root, version='3.0.2', seed=0):
-        random = np.random.default_rng(seed)
-        splits = {
-            split: (
-                random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8),
-                {'label': np.arange(count, dtype=np.uint8) % 10},
-            )
-            for split, count in COPY.items()
-        }
-        path = root / 'cifar10' / version
-        path.mkdir(parents=True)
-        content = archives.Content(splits, {'label': [f'class{number}' for number in range(10)]})
-        prepare.write('cifar10', path, content, lambda *_: None)
-        return path
-
-    return write
 
 
 @pytest.fixture
