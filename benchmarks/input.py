@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -19,10 +19,15 @@ import jax
 import numpy as np
 from PIL import Image
 
+try:
+    import torch  # pyright: ignore[reportMissingImports]
+except ImportError:
+    sys.exit('this benchmark compares with PyTorch, which is not installed; benchmarks/README.md says how')
+
 from benchmarks import timing
 from configs import imagenet
 from resnet_jax.data import sources
-from resnet_jax.data.crops import DRAWS, Box, drawing
+from resnet_jax.data.crops import DRAWS, drawing, random_resized
 from resnet_jax.data.decode import cut
 from resnet_jax.data.folder import open_folder
 from resnet_jax.data.order import plan
@@ -34,16 +39,22 @@ from resnet_jax.train.state import initial_state
 from resnet_jax.train.step import one_step
 
 PIXELS, BATCH = 224, 64
-PHOTOGRAPHS = 320
+PHOTOGRAPHS, LARGE = 320, 2000
 FILES, FOLDERS = 1_000_000, 1_000
 
 
 def decode() -> None:
     """One thread: bytes in memory -> decoded, random resized crop, flip, 224 px, uint8 (torchvision: floats)."""
     encoded = [example[0] for example in _source().read(range(PHOTOGRAPHS))]
+    _decode('photographs as they are', encoded)
+    _decode(f'the same enlarged to {LARGE} px, quality 90', [_enlarged(each) for each in encoded[: PHOTOGRAPHS // 8]])
+
+
+def _decode(what: str, encoded: list[bytes]) -> None:
     draws = np.random.RandomState(0).random_sample((len(encoded), DRAWS))
     choose = drawing(_config().data, PIXELS)
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
 
     def ours(exact: bool) -> None:
         for each, row in zip(encoded, draws, strict=True):
@@ -51,10 +62,7 @@ def decode() -> None:
 
     def opencv(how: int) -> None:
         for each, row in zip(encoded, draws, strict=True):
-            image = cv2.cvtColor(cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-            box = choose(row, image.shape[1], image.shape[0])
-            part = image[box.top : box.bottom, box.left : box.right]
-            _flipped(cv2.resize(part, (PIXELS, PIXELS), interpolation=how), row)
+            _by_opencv(each, row, how)
 
     transform = _pillow_transform()
     times = timing.interleaved({
@@ -66,7 +74,7 @@ def decode() -> None:
     }, repeats=5)  # fmt: skip
     first = times['ours, scaled']
     rows = [(name, f'{len(encoded) / seconds:,.0f}', f'{seconds / first:.2f}x') for name, seconds in times.items()]
-    timing.show('Decode, random resized crop, flip to 224 px, one thread', ('by', 'images/s', 'ours is'), rows)
+    timing.show(f'One thread, {what}', ('by', 'images/s', 'ours is'), rows)
 
 
 def loaders() -> None:
@@ -180,6 +188,7 @@ def _pillow(encoded: bytes) -> Image.Image:
     return Image.open(io.BytesIO(encoded)).convert('RGB')
 
 
+@cache
 def _pillow_transform() -> Callable:
     """As PyTorch's ImageNet example has it."""
     from benchmarks.peers import torchvision
@@ -206,30 +215,34 @@ class _Items:
 
 
 def _pillow_item(encoded: bytes):
-    return _TRANSFORM[0](_pillow(encoded))
+    return _pillow_transform()(_pillow(encoded))
 
 
 def _opencv_item(encoded: bytes):
     """Bytes, which the collation stacks: as lean as it gets."""
+    return _by_opencv(encoded, np.random.default_rng().random(DRAWS), cv2.INTER_LINEAR)
+
+
+def _by_opencv(encoded: bytes, row: np.ndarray, how: int) -> np.ndarray:
     image = cv2.cvtColor(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    row = np.random.random_sample(DRAWS)
-    box: Box = drawing(_config().data, PIXELS)(row, image.shape[1], image.shape[0])
+    box = random_resized(row, image.shape[1], image.shape[0], (0.08, 1.0), (3 / 4, 4 / 3))
     part = image[box.top : box.bottom, box.left : box.right]
-    return _flipped(cv2.resize(part, (PIXELS, PIXELS), interpolation=cv2.INTER_LINEAR), row)
+    return _flipped(cv2.resize(part, (PIXELS, PIXELS), interpolation=how), row)
 
 
-_TRANSFORM: list[Callable] = []
+def _enlarged(encoded: bytes) -> bytes:
+    """As a camera of some megapixels would have it, if smoother."""
+    image, file = _pillow(encoded), io.BytesIO()
+    size = [LARGE * side // max(image.size) for side in image.size]
+    image.resize(size, Image.Resampling.BICUBIC).save(file, 'JPEG', quality=90)
+    return file.getvalue()
 
 
 def _loader(item: Callable) -> Iterator:
-    import torch  # pyright: ignore[reportMissingImports]
-
-    _TRANSFORM[:] = [_pillow_transform()]
-    cv2.setNumThreads(0)
-    data = torch.utils.data.DataLoader(
-        _Items(_source(), item), batch_size=BATCH, num_workers=timing.cores(), prefetch_factor=2  # pyright: ignore
-    )
-    return iter(data)
+    # Not forked, which is PyTorch's default: JAX has threads.
+    return iter(torch.utils.data.DataLoader(
+        _Items(_source(), item), batch_size=BATCH, num_workers=timing.cores(), multiprocessing_context='spawn'
+    ))  # fmt: skip
 
 
 PARTS = {part.__name__: part for part in (decode, loaders, training, memory, index)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ def opened(data: ConfigDict, progress: Progress = silent) -> Opened:
     features = records.features(copy)
     return Opened(
         features.classes, features.shape and features.shape[:2], features.channels, copy.fingerprint,
-        lambda split: records.open_split(copy, split, features),
+        cache(lambda split: records.open_split(copy, split, features)),  # its labels are read once
     )  # fmt: skip
 
 

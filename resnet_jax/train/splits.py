@@ -64,19 +64,16 @@ class Splits:
 
     @cached_property
     def streamed(self) -> bool:
-        """Are the images streamed? As the run says, or else where they do not fit the device.
+        """Are the test images streamed? As the run says, or else where they do not fit the device: whatever there is of
+        the training images, which need not be there.
 
         Raises:
           UserError: it says what cannot be.
         """
-        data, crop = self.dataset.data, self.dataset.data.crop
-        if self.placement == 'stream' and data.dataset in sources.PIXELS_ALREADY:
-            raise UserError(f'config.run.placement is stream, but the images of {data.dataset} are pixels in memory '
-                            'already; leave it at auto')  # fmt: skip
-        if self.placement != 'auto':
-            return self.placement == 'stream'
-        count = self.dataset.count('test') + (self.dataset.count('train') if crop == 'view' else 0)
-        return count * math.prod(spec.image_shape(data)) > memory.room()
+        if self.placement == 'stream' and self.dataset.data.dataset in sources.PIXELS_ALREADY:
+            raise UserError(f'config.run.placement is stream, but the images of {self.dataset.data.dataset} are pixels '
+                            'in memory already; leave it at auto')  # fmt: skip
+        return self.placement == 'stream' or self._too_large('test')
 
     @property
     def training_streamed(self) -> bool:
@@ -89,7 +86,7 @@ class Splits:
         if crop != 'view' and self.placement == 'device':
             raise UserError(f'config.run.placement is device, but data.crop {crop} cuts from the originals, which are '
                             'streamed; set data.crop=view or leave the placement at auto')  # fmt: skip
-        return self.streamed or crop != 'view'
+        return crop != 'view' or self.streamed or self._too_large('test', 'train')
 
     def read(self) -> 'Splits':
         """Itself, with all read now that training needs and that fits: what is damaged is found before anything is
@@ -98,8 +95,15 @@ class Splits:
             getattr(self, name)
         return self
 
+    def _too_large(self, *names: str) -> bool:
+        """Do these splits not fit the device together, where the run leaves open what to do then?"""
+        if self.placement != 'auto':
+            return False
+        count = sum(map(self.dataset.count, names))
+        return count * math.prod(spec.image_shape(self.dataset.data)) > memory.room()
+
     def _split(self, name: str) -> Examples | Streamed:
-        if self.streamed:
+        if self.streamed or (name == 'train' and self._too_large('test', 'train')):
             data, dataset = self.dataset.data, self.dataset
             return Streamed(name, dataset.source(name), data, spec.image_shape(data), self.sharding, self.workers)
         split = getattr(self.dataset, name)
