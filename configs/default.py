@@ -1,7 +1,7 @@
 """Every key there is, with its meaning. The other configs state only what differs.
 
-`network`, `data`, `train` and `seed` say what a run is: two runs that agree in them are the same run. `run` and
-`data.data_dir` say how it is carried out, and may change from one start to the next.
+`network`, `data`, `train` and `seed` say what a run is: two runs that agree in them are the same run. `run`,
+`data.data_dir` and `data.corrupt` say how it is carried out, and may change from one start to the next.
 """
 
 from ml_collections import ConfigDict

@@ -72,7 +72,7 @@ def _counter(what: str, total: int | None) -> Iterator[Callable]:
             task = bar.add_task(what, total=total, note='', visible=False)  # until there is something to show
 
             def move(done: int, note: str, total: int | None = total, what: str = what) -> None:
-                bar.update(task, completed=done, note=note, total=total, description=what, visible=True)
+                bar.update(task, completed=done, note=note, total=total or None, description=what, visible=True)
 
             yield move
         return
@@ -84,6 +84,7 @@ def _counter(what: str, total: int | None) -> Iterator[Callable]:
         now = time.monotonic()
         if now - last >= PLAIN_SECONDS or done == total:
             last = now
-            console.print(f'{what}: {done:,} of {total:,}' + (f', {note}' if note else '') + f', {now - start:.0f} s')
+            known = f' of {total:,}' if total else ''
+            console.print(f'{what}: {done:,}{known}' + (f', {note}' if note else '') + f', {now - start:.0f} s')
 
     yield say

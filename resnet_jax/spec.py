@@ -19,6 +19,8 @@ DATASETS = {
     'synthetic': ((224, 224, 3), 1000, 1_024),
 }
 
+CARRIED_OUT = ('data.data_dir', 'data.corrupt')  # with what is under `run`: may change from one start to the next
+
 
 def image_shape(data: ConfigDict) -> tuple[int, int, int]:
     """Height, width and channels of the images that the network sees.
@@ -60,7 +62,7 @@ def architecture(config: ConfigDict) -> Architecture:
 def definition(config: ConfigDict | Mapping) -> dict[str, Any]:
     """The settings that define a run, flat (`train.batch_size` -> 128): all but how and where it is carried out."""
     flat = flatten(config)
-    return {key: value for key, value in flat.items() if not key.startswith('run.') and key != 'data.data_dir'}
+    return {key: value for key, value in flat.items() if not key.startswith('run.') and key not in CARRIED_OUT}
 
 
 def identity(config: ConfigDict | Mapping) -> str:

@@ -87,7 +87,9 @@ class Dataset:
 
     @cached_property
     def _opened(self) -> 'Opened':
-        return opened(self.data, self.progress)
+        found = opened(self.data, self.progress)
+        _check_fingerprint(self.data, found.fingerprint)
+        return found
 
     def _views(self, split: str) -> Split:
         if self.data.dataset in PIXELS_ALREADY:
@@ -216,6 +218,10 @@ def check(data: ConfigDict) -> None:
         found = opened(data).fingerprint
     else:
         found = stored.find(data.dataset, stored.directory(data.data_dir)).fingerprint
+    _check_fingerprint(data, found)
+
+
+def _check_fingerprint(data: ConfigDict, found: str) -> None:
     if data.fingerprint not in ('', found):
         raise UserError(f'{data.dataset} is not what this run began with: files of {data.data_dir or "its directory"} '
                         'were added, removed or changed; restore them, or train anew in another --run')  # fmt: skip

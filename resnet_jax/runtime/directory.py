@@ -26,7 +26,7 @@ from resnet_jax import spec
 from resnet_jax.errors import UserError
 from resnet_jax.files import write_atomically
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 def create(run_dir: Path, config: ConfigDict) -> None:
@@ -194,8 +194,9 @@ def _check_same(run_dir: Path, stored: ConfigDict, config: ConfigDict) -> None:
     before, now = spec.definition(stored), spec.definition(config)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
+            what = ' (the images are not those it was trained on)' if key == 'data.fingerprint' else ''
             raise UserError(
-                f'{run_dir} holds another run: its {key} is {before.get(key)!r}, here {now.get(key)!r}; '
+                f'{run_dir} holds another run: its {key} is {before.get(key)!r}, here {now.get(key)!r}{what}; '
                 'give another directory with --run'
             )
 

@@ -73,11 +73,11 @@ def test_the_identity_written_down_is_that_of_the_config(config, tmp_path):
 
 def test_what_is_no_runs_directory_is_refused(config, tmp_path):
     assert f'{tmp_path} holds no run' in refused(directory.read_config, tmp_path)
-    (tmp_path / 'config.json').write_text('{"schema": 2, "conf')
+    (tmp_path / 'config.json').write_text('{"schema": 3, "conf')
     assert 'config.json cannot be read' in refused(directory.read_config, tmp_path)
     assert 'config.json cannot be read' in refused(directory.create, tmp_path, config)
     (tmp_path / 'config.json').write_text('{"schema": 1}')
-    assert 'is not of schema 2' in refused(directory.read_config, tmp_path)
+    assert 'is not of schema 3' in refused(directory.read_config, tmp_path)
 
 
 def test_a_directory_that_cannot_be_written_is_refused(config, tmp_path):
@@ -100,7 +100,7 @@ def test_preprocessing_comes_back_to_the_bit(tmp_path, shape):
 def test_preprocessing_that_is_missing_or_damaged_is_named(tmp_path):
     assert f'there is no {tmp_path}/preprocessing.json' in refused(directory.read_preprocessing, tmp_path)
     (tmp_path / 'preprocessing.json').write_text('{"schema": 1}')
-    assert 'is not of schema 2' in refused(directory.read_preprocessing, tmp_path)
+    assert 'is not of schema 3' in refused(directory.read_preprocessing, tmp_path)
 
 
 # One process at a time
@@ -157,4 +157,4 @@ def test_records_of_steps_that_will_be_done_again_are_dropped(recorded):
 def test_an_environment_comes_back_and_is_empty_where_nothing_has_begun(tmp_path):
     assert directory.read_environment(tmp_path) == {}
     directory.write_environment(tmp_path, {'jax': '0.10.2', 'devices': 4})
-    assert directory.read_environment(tmp_path) == {'schema': 2, 'jax': '0.10.2', 'devices': 4}
+    assert directory.read_environment(tmp_path) == {'schema': 3, 'jax': '0.10.2', 'devices': 4}
