@@ -14,7 +14,7 @@ usage() {
 ./launch.sh                the main job: train ResNet-110 on handwritten digits, then delete its blocks one by one
 ./launch.sh COMMAND ...    resnet-jax COMMAND ...
 ./launch.sh test ...       the tests: pytest ..., in the checkout
-./launch.sh bench NAME ... a benchmark of benchmarks/: step, compile, lesion, paths, grid
+./launch.sh bench NAME ... a benchmark of benchmarks/: step, compile, lesion, paths, grid, input
 ./launch.sh --help         this text
 
 The first start sets up .venv from pinned packages, each checked against its hash: about a minute with a CPU, and

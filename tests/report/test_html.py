@@ -224,7 +224,7 @@ def test_a_damaged_config_is_one_line(run_dir, text):
 
 def test_another_schema_is_refused(run_dir):
     edit_settings(run_dir, lambda settings: settings.update(schema=1))
-    with pytest.raises(UserError, match='has schema 1, this version reads 2'):
+    with pytest.raises(UserError, match='has schema 1, this version reads 3'):
         html.write(run_dir)
 
 
