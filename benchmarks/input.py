@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -45,7 +46,7 @@ FILES, FOLDERS = 1_000_000, 1_000
 
 def decode() -> None:
     """One thread: bytes in memory -> decoded, random resized crop, flip, 224 px, uint8 (torchvision: floats)."""
-    encoded = [example[0] for example in _source().read(range(PHOTOGRAPHS))]
+    encoded = [example[0] for example in _source().read(range(PHOTOGRAPHS)) if isinstance(example, tuple)]
     _decode('photographs as they are', encoded)
     _decode(f'the same enlarged to {LARGE} px, quality 90', [_enlarged(each) for each in encoded[: PHOTOGRAPHS // 8]])
 
@@ -224,7 +225,8 @@ def _opencv_item(encoded: bytes):
 
 
 def _by_opencv(encoded: bytes, row: np.ndarray, how: int) -> np.ndarray:
-    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    decoded: Any = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     box = random_resized(row, image.shape[1], image.shape[0], (0.08, 1.0), (3 / 4, 4 / 3))
     part = image[box.top : box.bottom, box.left : box.right]
     return _flipped(cv2.resize(part, (PIXELS, PIXELS), interpolation=how), row)
@@ -240,8 +242,9 @@ def _enlarged(encoded: bytes) -> bytes:
 
 def _loader(item: Callable) -> Iterator:
     # Not forked, which is PyTorch's default: JAX has threads.
+    items: Any = _Items(_source(), item)
     return iter(torch.utils.data.DataLoader(
-        _Items(_source(), item), batch_size=BATCH, num_workers=timing.cores(), multiprocessing_context='spawn'
+        items, batch_size=BATCH, num_workers=timing.cores(), multiprocessing_context='spawn'
     ))  # fmt: skip
 
 

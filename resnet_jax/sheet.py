@@ -102,7 +102,9 @@ def _changes(key: Array, pair: Array) -> dict[str, list[np.ndarray]]:
         rows[name] = [operate(image, jnp.int32(which), jnp.float32(share), jnp.float32(1)) for share in STRENGTHS]
     if image.shape[-1] == 3:
         rows['hue'] = [colour.jitter(key, pair[:1], (0, 0, 0, share / 2))[0] for share in STRENGTHS]
-        rows['jitter'] = [colour.jitter(key, pair[:1], (share, share, share, share / 4))[0] for share in (0.1, 0.2, 0.4)]
+        rows['jitter'] = [
+            colour.jitter(key, pair[:1], (share, share, share, share / 4))[0] for share in (0.1, 0.2, 0.4)
+        ]
         rows['lighting'] = [light(0.4 * share)[0] for share in STRENGTHS]
     scaled, targets = normalize(pair, NOTHING), jnp.eye(2)
     draws = [jax.random.fold_in(key, draw) for draw in range(3)]

@@ -113,8 +113,9 @@ def _check_data(data: ConfigDict, flat: Mapping[str, Any]) -> None:
     _rule(0 < low <= high, 'data.crop_ratio', flat['data.crop_ratio'], 'be two ratios, the smaller first')
     low, high = data.crop_scale
     _rule(low <= high, 'data.crop_scale', flat['data.crop_scale'], 'be two sides in pixels, the smaller first')
-    _rule(data.crop != 'random_scale' or low >= spec.image_shape(data)[0], 'data.crop_scale', flat['data.crop_scale'],
-          f'be at least the {spec.image_shape(data)[0]} pixels of the crop')  # fmt: skip
+    largest = max(spec.image_shape(data)[0], *flat['train.phases.pixels'], 0)
+    _rule(data.crop != 'random_scale' or low >= largest, 'data.crop_scale', flat['data.crop_scale'],
+          f'be at least the {largest} pixels of the crop')  # fmt: skip
     *factors, hue = data.jitter
     _rule(all(0 <= each <= 1 for each in factors) and 0 <= hue <= 0.5, 'data.jitter', flat['data.jitter'],
           'be three numbers from 0 to 1, and one from 0 to 0.5')  # fmt: skip
@@ -164,6 +165,10 @@ def _check_training(config: ConfigDict) -> None:
     _rule(len(set(lengths)) == 1, 'train.phases', phases.to_dict(), 'have as many epochs as pixels and batch_sizes')
     _rule(not lengths[0] or config.data.crop != 'view', 'data.crop', config.data.crop,
           'be random_resized or random_scale where train.phases change the size')  # fmt: skip
+    _rule(not lengths[0] or config.data.normalize != 'pixel_mean', 'data.normalize', config.data.normalize,
+          'be channel or imagenet where train.phases change the size')  # fmt: skip
+    _rule(not lengths[0] or config.network.pool != 'flatten', 'network.pool', config.network.pool,
+          'be another one where train.phases change the size')  # fmt: skip
     smoothing = config.train.label_smoothing
     _rule(not smoothing or config.train.loss == 'softmax', 'train.label_smoothing', smoothing,
           'be 0 with train.loss sigmoid, which takes each class for present or absent')  # fmt: skip

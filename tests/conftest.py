@@ -55,6 +55,14 @@ def compilation_cache(tmp_path_factory):
         reset_cache()
 
 
+@pytest.fixture(scope='session', autouse=True)
+def folder_indices(tmp_path_factory):
+    """What is kept of folders of images: not in the home of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
 @pytest.fixture
 def float64():
     """Within the test, JAX computes in float64 where it is asked to."""

@@ -40,7 +40,7 @@ def random_resized(draws: np.ndarray, width: int, height: int, area: tuple, rati
         w, h = round(math.sqrt(size * shape)), round(math.sqrt(size / shape))
         if 0 < w <= width and 0 < h <= height:
             return _placed(draws[-2:], width, height, w, h)
-    w, h = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
+    w, h = min(width, max(1, round(height * ratio[1]))), min(height, max(1, round(width / ratio[0])))
     return _placed(np.array([0.5, 0.5]), width, height, w, h)
 
 

@@ -35,7 +35,7 @@ def resident_feeding(
     network: ResNet, optimizer: GradientTransformation, config: ConfigDict, splits: Splits, plan: Plan
 ) -> Feeding:
     """From the images on the device: many steps are one call."""
-    steps = many_steps(network, optimizer, config, splits.sharding.mesh)
+    steps = many_steps(network, optimizer, config, splits.devices)
     order: dict[int, jax.Array] = {}  # of the present epoch
 
     def advance(state: TrainState, until: int) -> TrainState:
@@ -52,13 +52,13 @@ def streamed_feeding(
     network: ResNet, optimizer: GradientTransformation, config: ConfigDict, splits: Splits, plan: Plan, start: int
 ) -> Feeding:
     """From a stream that begins at step `start`."""
-    mesh = splits.sharding.mesh
-    step = one_step(network, optimizer, config, mesh)
+    step = one_step(network, optimizer, config, splits.devices)
     made = TrainingBatches(
         splits.dataset.source('train'), plan, splits.dataset.data, network.arch.image_shape[2], config.run.steps,
         this_process(),
     )  # fmt: skip
-    batches = placed(stream(made, start, config.run.workers), NamedSharding(mesh, PartitionSpec('data')))
+    spread = NamedSharding(splits.devices, PartitionSpec('data'))
+    batches = placed(stream(made, start, config.run.workers), spread)
     skipped: list[str] = []
     return Feeding(lambda state, until: _advance(step, batches, splits.normalization, skipped, state, until), skipped)
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from resnet_jax import memory, spec
@@ -57,6 +57,12 @@ class Splits:
         how = self.dataset.data.normalize
         found = IMAGENET if how == 'imagenet' else statistics(self._sample(), how)
         return jax.device_put(found, self.sharding)
+
+    @property
+    def devices(self) -> Mesh:
+        mesh = self.sharding.mesh
+        assert isinstance(mesh, Mesh)  # and no abstract one: these are real devices
+        return mesh
 
     @property
     def classes(self) -> tuple[str, ...]:

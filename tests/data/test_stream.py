@@ -59,6 +59,12 @@ def evaluation(settings, batch, share=ALONE):
     return EvaluationBatches(sources.load(settings.data).source('test'), settings.data, (16, 16, 3), batch, share)
 
 
+def bytes_of(source, index):
+    (example,) = source.read([index])
+    assert isinstance(example, tuple), example
+    return example[0]
+
+
 def same(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one[:3], other[:3], strict=True)) and one[3:] == other[3:]
 
@@ -75,7 +81,7 @@ def test_a_batch_holds_the_examples_of_its_step_each_cut_by_its_own_draws(photog
         np.testing.assert_array_equal(batch.labels, source.labels[indices])
         draws = np.random.RandomState([0x63726F70, 0, step]).random_sample((6, DRAWS))
         for at, index in enumerate(indices):
-            encoded, _ = source.read([int(index)])[0]
+            encoded = bytes_of(source, int(index))
             choose = drawing(settings.data, 16)
             image = cut(encoded, lambda w, h, row=draws[at], choose=choose: choose(row, w, h), 16, 3, exact=False)
             np.testing.assert_array_equal(batch.images[at], image)
@@ -235,7 +241,8 @@ def imagenet_sample(tfds_dir, tmp_path_factory):
     copy = stored.find('imagenet2012', tfds_dir)
     source = records.open_split(copy, 'train', records.features(copy))
     root = tmp_path_factory.mktemp('imagenet')
-    for index, (encoded, _) in enumerate(source.read(range(len(source)))):
+    for index in range(len(source)):
+        encoded = bytes_of(source, index)
         for split in ('train', 'test'):
             path = root / split / f'{index:04}' / 'photograph.jpg'
             path.parent.mkdir(parents=True)

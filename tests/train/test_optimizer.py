@@ -1,4 +1,4 @@
-"""SGD as torch has it, against its documented update written down in NumPy."""
+"""SGD as torch has it and LAMB as its paper has it, against their updates written down in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from resnet_jax.train.optimizer import is_kernel, sgd
+from resnet_jax.train.optimizer import is_kernel, lamb, make_optimizer, sgd
 from resnet_jax.train.schedule import learning_rate
 
 STEPS = 6
@@ -33,11 +33,15 @@ def problem():
 
 
 def ours(train, params, gradients):
-    optimizer = sgd(train)
+    return stepped(sgd(train), params, gradients)
+
+
+def stepped(optimizer, params, gradients):
     params = jax.tree.map(jnp.asarray, params)
     state = optimizer.init(params)
     for gradient in gradients:
-        updates, state = optimizer.update(jax.tree.map(jnp.asarray, gradient), state, params)
+        with jax.numpy_dtype_promotion('standard'):  # optax's Adam raises a float to the power of a whole number
+            updates, state = optimizer.update(jax.tree.map(jnp.asarray, gradient), state, params)
         params = jax.tree.map(jnp.add, params, updates)
     return params
 
@@ -117,3 +121,131 @@ def test_steps_of_sgd_are_those_of_torch_itself(nesterov):
     with jax.enable_x64(True):
         after = ours(train, {'kernel': start}, [{'kernel': gradient} for gradient in gradients])
         np.testing.assert_allclose(after['kernel'], parameter.detach().numpy(), rtol=1e-7)
+
+
+# LAMB
+
+
+@pytest.fixture(scope='module')
+def network(make_network):
+    """`network(share)`: parameters of a small network with bodies of two blocks, one bias at 0, and gradients of a
+    global length far above 1, far below it, and so on."""
+
+    def make(share='none'):
+        _, variables = make_network('float64', placement='original', stage_blocks=(3, 1, 3), share=share)
+        params = jax.tree.map(np.array, variables['params'])
+        params['stem']['bn1']['bias'] *= 0
+        random = np.random.default_rng(1)
+        return params, [
+            jax.tree.map(lambda leaf, scale=scale: scale * random.normal(size=leaf.shape), params)
+            for scale in (1, 1e-3, 1e-4, 1, 1e-4, 10)
+        ]
+
+    return make
+
+
+def apart(tree):
+    """{path: array}, every layer alone: what a body holds of several blocks, an axis more than its entry block has, is
+    taken apart."""
+    flat = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        part, name, *layer = (step.key for step in path)
+        if name == 'body' and leaf.ndim > tree[part]['entry'][layer[0]][layer[1]].ndim:
+            flat |= {(part, name, *layer, block): np.asarray(one) for block, one in enumerate(leaf)}
+        else:
+            flat[(part, name, *layer)] = np.asarray(leaf)
+    return flat
+
+
+def lambs(train, params, gradients, *, longest=1.0, corrected=True):
+    """You et al. 2020, algorithm 2, of layers in a flat dictionary; gradients longer than `longest` are shortened."""
+    rate = learning_rate(train.schedule)
+    first, second = ({name: np.zeros_like(leaf) for name, leaf in params.items()} for _ in range(2))
+    for step, gradient in enumerate(gradients):
+        length = np.sqrt(sum((leaf**2).sum() for leaf in gradient.values()))
+        gradient = {name: leaf * min(1, longest / length) for name, leaf in gradient.items()}
+        first = {name: 0.9 * leaf + 0.1 * gradient[name] for name, leaf in first.items()}
+        second = {name: 0.999 * leaf + 0.001 * gradient[name] ** 2 for name, leaf in second.items()}
+        one, two = (1 - beta ** (step + 1) if corrected else 1 for beta in (0.9, 0.999))
+        moved = {}
+        for name, leaf in params.items():
+            update = first[name] / one / (np.sqrt(second[name] / two) + 1e-6)
+            if train.decay_norm_and_bias or 'kernel' in name:
+                update = update + train.weight_decay * leaf
+                lengths = np.linalg.norm(leaf), np.linalg.norm(update)
+                update = update * (lengths[0] / lengths[1] if min(lengths) > 0 else 1)
+            moved[name] = leaf - float(rate(step)) * update
+        params = moved
+    return params
+
+
+def differ(one, other):
+    """The largest difference of two flat dictionaries of the same names."""
+    assert one.keys() == other.keys()
+    return max(np.abs(leaf - other[name]).max() for name, leaf in one.items())
+
+
+@pytest.mark.parametrize('share', ['none', 'kernels', 'parameters'])
+@pytest.mark.parametrize('decay_norm_and_bias', [False, True])
+@pytest.mark.usefixtures('float64')
+def test_steps_of_lamb_are_the_papers_for_every_layer_of_every_block(network, share, decay_norm_and_bias):
+    """A body's layers of several blocks are moved as those of a network that is not stacked."""
+    params, gradients = network(share)
+    train = settings(decay_norm_and_bias=decay_norm_and_bias)
+    after = apart(stepped(lamb(train, share), params, gradients))
+    assert differ(after, lambs(train, apart(params), list(map(apart, gradients)))) < 1e-6
+    assert differ(after, apart(params)) > 0.1
+
+
+@pytest.mark.usefixtures('float64')
+def test_control_what_lamb_might_lack_is_noticed(network):
+    params, gradients = network()
+    train, flat = settings(decay_norm_and_bias=False), (apart(params), list(map(apart, gradients)))
+    after = apart(stepped(lamb(train, 'none'), params, gradients))
+    together = apart(stepped(lamb(train, 'all'), params, gradients))  # a body as one layer
+    for other in (
+        together,
+        lambs(train, *flat, longest=np.inf),
+        lambs(train, *flat, corrected=False),
+        lambs(settings(weight_decay=0.0, decay_norm_and_bias=False), *flat),
+        lambs(settings(), *flat),
+    ):
+        assert differ(after, other) > 1e-4
+
+
+@pytest.mark.usefixtures('float64')
+def test_a_kernel_moves_by_the_rate_of_its_length_and_norm_and_bias_by_that_of_adam(network):
+    """After one step, without decay; Adam's first direction is the gradient's sign, but for epsilon."""
+    params, gradients = network()
+    train = settings(decay_norm_and_bias=False, weight_decay=0.0)
+    after, before = apart(stepped(lamb(train, 'none'), params, gradients[:1])), apart(params)
+    gradient = apart(gradients[0])
+    length = np.sqrt(sum((leaf**2).sum() for leaf in gradient.values()))
+    for name, leaf in before.items():
+        moved = after[name] - leaf
+        if 'kernel' in name:
+            assert np.linalg.norm(moved) == pytest.approx(0.1 * np.linalg.norm(leaf), rel=1e-6)
+        else:
+            short = gradient[name] / length
+            np.testing.assert_allclose(moved, -0.1 * short / (np.abs(short) + 1e-6), rtol=1e-6)
+
+
+@pytest.mark.parametrize('optimizer', ['sgd', 'lamb'])
+@pytest.mark.usefixtures('float64')
+def test_what_is_frozen_does_not_move_and_the_rest_moves_as_it_would(network, optimizer):
+    config = default.get_config()
+    config.train.update(settings().to_dict() | {'optimizer': optimizer})
+    params, gradients = network()
+    zero = {part: jax.tree.map(np.zeros_like, params[part]) for part in ('stem', 'stage2')}  # as training gives them
+    gradients = [gradient | zero for gradient in gradients]
+    free = stepped(make_optimizer(config), params, gradients)
+    config.train.frozen = ('stem', 'stage2')
+    held = stepped(make_optimizer(config), params, gradients)
+    for part in params:
+        still = part in config.train.frozen
+        jax.tree.map(np.testing.assert_array_equal, held[part], params[part] if still else free[part])
+        assert differ_somewhere(free[part], params[part])  # decay would have moved it
+
+
+def differ_somewhere(one, other):
+    return any((a != b).any() for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
