@@ -18,6 +18,7 @@ DATASETS = {
     'imagenet2012': ((224, 224, 3), 1000, 1_281_167),
     'synthetic': ((224, 224, 3), 1000, 1_024),
 }
+PIXELS_ALREADY = ('digits', 'synthetic')  # no encoded images
 
 CARRIED_OUT = ('data.data_dir', 'data.corrupt')  # with what is under `run`: may change from one start to the next
 

@@ -41,8 +41,8 @@ NOT_NEGATIVE = (
 )  # fmt: skip
 SHARES = ('train.label_smoothing', 'data.erase', 'data.rand_augment_magnitude')  # from 0 to 1
 AT_LEAST_0 = (
-    'seed', 'data.pixels', 'data.channels', 'data.labels', 'data.selection', 'data.shift', 'data.rand_augment',
-    'run.eval_every', 'run.workers', 'train.schedule.warmup_steps',
+    'seed', 'data.pixels', 'data.channels', 'data.labels', 'data.selection', 'data.examples', 'data.shift',
+    'data.rand_augment', 'run.eval_every', 'run.workers', 'train.schedule.warmup_steps',
 )  # fmt: skip
 AT_LEAST_1 = (
     'train.batch_size', 'train.schedule.steps', 'run.steps', 'run.log_every', 'run.save_every', 'run.eval_batch',
@@ -73,6 +73,8 @@ def _check_kinds(flat: Mapping[str, Any]) -> None:
     for key, least in LISTS.items():
         _rule(all(type(each) is int and each >= least for each in flat[key]), key, flat[key],
               f'hold whole numbers of at least {least}')  # fmt: skip
+    for key in ('data.crop_area', 'data.crop_ratio', 'data.jitter'):
+        _rule(all(type(each) in (int, float) for each in flat[key]), key, flat[key], 'hold numbers')
     ratios = flat['network.mid_ratios']
     _rule(all(type(each) in (int, float) and 0 < each < math.inf for each in ratios), 'network.mid_ratios', ratios,
           'hold positive numbers')  # fmt: skip
@@ -100,6 +102,8 @@ def _check_data(data: ConfigDict, flat: Mapping[str, Any]) -> None:
     _rule(0 < data.crop_fraction <= 1, 'data.crop_fraction', data.crop_fraction, 'be above 0 and at most 1')
     _rule(0 < data.test_share < 1, 'data.test_share', data.test_share, 'be above 0 and below 1')
     channels, classes = spec.image_shape(data)[2], spec.outputs(data)
+    own = 0 if data.dataset == 'synthetic' else spec.DATASETS.get(data.dataset, ((), 0, 0))[1]
+    _rule(classes >= own, 'data.labels', classes, f'be 0 (as many outputs as classes), or at least the {own} classes')
     _rule(channels in (1, 3), 'data.channels', channels, 'be 1 (grey) or 3 (colour)')
     _rule(data.classes == 0 or 2 <= data.classes <= classes, 'data.classes', data.classes,
           f'be 0 (all classes), or 2 to {classes}')  # fmt: skip
@@ -130,8 +134,10 @@ def _check_data(data: ConfigDict, flat: Mapping[str, Any]) -> None:
         for key in ('data.jitter', 'data.rand_augment'):
             _rule(not (any(flat[key]) if key == 'data.jitter' else flat[key]), key, flat[key],
                   'be off: the pixels of digits are no bytes')  # fmt: skip
-        _rule(data.crop == 'view', 'data.crop', data.crop, 'be view: the images of digits are pixels already')
-        _rule(data.pixels in (0, 8), 'data.pixels', data.pixels, 'be 0: the images of digits are pixels already')
+        for key, one in (('data.pixels', 8), ('data.channels', 1)):
+            _rule(flat[key] in (0, one), key, flat[key], 'be 0: the images of digits are pixels already')
+    _rule(data.crop == 'view' or data.dataset not in spec.PIXELS_ALREADY, 'data.crop', data.crop,
+          f'be view: the images of {data.dataset} are pixels already')  # fmt: skip
 
 
 def _check_examples(config: ConfigDict) -> None:
@@ -142,7 +148,7 @@ def _check_examples(config: ConfigDict) -> None:
     _rule(config.data.selection < total, 'data.selection', config.data.selection,
           f'be below the {total} training examples')  # fmt: skip
     examples = total - config.data.selection
-    _rule(0 <= config.data.examples <= examples, 'data.examples', config.data.examples,
+    _rule(config.data.examples <= examples, 'data.examples', config.data.examples,
           f'be 0 (all), or at most the {examples} training examples')  # fmt: skip
     examples = config.data.examples or examples
     _rule(config.train.batch_size <= examples, 'train.batch_size', config.train.batch_size,

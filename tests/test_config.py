@@ -1,6 +1,5 @@
-"""From the command line to a validated config, and the recipes to the letter."""
+"""From the command line to a validated config."""
 
-import json
 import os
 import subprocess
 import sys
@@ -72,118 +71,6 @@ assert not heavy, heavy
     environment = os.environ | {'PYTHONPATH': str(ROOT)}
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-# The recipes
-
-
-def test_resnet20_is_the_recipe_of_he_et_al_2015():
-    """arXiv 1512.03385, section 4.2."""
-    assert json.loads(read('--config', 'configs/cifar10.py').to_json()) == {
-        'seed': 0,
-        'unit': 'step',
-        'network': {
-            'stem': 'cifar', 'stem_width': 16, 'stem_strides': [2, 2, 1, 1, 1, 1, 1],
-            'block': 'basic', 'stage_blocks': [3, 3, 3], 'widths': [16, 32, 64], 'mid_ratios': [1.0], 'groups': 1,
-            'strided_conv': 1, 'downsample': 'stride', 'squeeze_excite': 0, 'dropout': 0.0, 'placement': 'original',
-            'shortcut': 'A', 'subsample': 'stride', 'zero_channels': 'split', 'shortcut_scale': 1.0,
-            'residual_scale': 1.0, 'gate_bias': -6.0, 'shortcut_dropout': 0.5, 'join': 'add', 'dense': 'after',
-            'dense_join': 'product', 'share': 'none', 'survival': 1.0, 'norm': 'batch', 'norm_groups': 32,
-            'norm_examples': 0, 'norm_momentum': 0.9, 'norm_epsilon': 1e-5, 'conv': 'plain', 'gain': 'none',
-            'nf_alpha': 0.2, 'pool': 'average', 'head_widths': [], 'head_dropout': 0.0,
-        },
-        'data': {
-            'dataset': 'cifar10', 'data_dir': '', 'selection': 0, 'normalize': 'pixel_mean', 'crop_fraction': 1.0,
-            'shift': 4, 'flip': True, 'classes': 0, 'examples': 0, 'test_share': 0.2, 'pixels': 0, 'channels': 0,
-            'labels': 0, 'fingerprint': '', 'crop': 'view', 'crop_area': [0.08, 1.0], 'crop_ratio': [0.75, 4 / 3],
-            'crop_scale': [256, 480], 'decode': 'scaled', 'corrupt': 'stop', 'repeats': 1, 'jitter': [0.0] * 4,
-            'lighting': 0.0, 'rand_augment': 0, 'rand_augment_magnitude': 0.3, 'rand_augment_deviation': 0.0,
-            'erase': 0.0,
-        },
-        'train': {
-            'batch_size': 128, 'momentum': 0.9, 'nesterov': False, 'weight_decay': 1e-4, 'decay_norm_and_bias': True,
-            'start_from': '', 'new_head': True, 'active_blocks': 0, 'frozen': [], 'optimizer': 'sgd',
-            'loss': 'softmax', 'label_smoothing': 0.0, 'mixup': 0.0, 'cutmix': 0.0,
-            'phases': {'epochs': [], 'pixels': [], 'batch_sizes': []},
-            'schedule': {
-                'name': 'steps', 'learning_rate': 0.1, 'boundaries': [32_000, 48_000], 'factor': 0.1,
-                'steps': 64_000, 'warmup': 'none', 'warmup_steps': 0, 'warmup_rate': 0.01,
-            },
-        },
-        'run': {
-            'steps': 64_000, 'log_every': 100, 'eval_every': 2_000, 'eval_batch': 500, 'save_every': 2_000, 'keep': 2,
-            'snapshots': [0], 'scan_from': 5, 'tensorboard': True, 'placement': 'auto', 'workers': 0,
-        },
-    }  # fmt: skip
-
-
-def differences(file, base='configs/cifar10.py:resnet20'):
-    """The settings in which a recipe differs from another."""
-    ours, theirs = (spec.flatten(read('--config', each)) for each in (file, base))
-    return {key: value for key, value in ours.items() if value != theirs[key]}
-
-
-def blocks(count):
-    return {'network.stage_blocks': [count] * 3}
-
-
-PREACT = {'network.placement': 'full_preactivation'}
-WARMED = {'train.schedule.warmup': 'constant', 'train.schedule.warmup_steps': 400}
-
-
-@pytest.mark.parametrize(
-    ('recipe', 'expected'),
-    [
-        ('resnet20', {}),
-        ('resnet32', blocks(5)),
-        ('resnet44', blocks(7)),
-        ('resnet56', blocks(9)),
-        # "0.01 until the training error is below 80 %, about 400 iterations"
-        ('resnet110', {**blocks(18), **WARMED}),
-        ('resnet1202', {**blocks(200), **WARMED}),
-        ('plain20', {'network.shortcut': 'none'}),
-        ('plain56', {'network.shortcut': 'none', **blocks(9)}),
-        ('plain110', {'network.shortcut': 'none', **blocks(18), **WARMED}),
-        # He et al. 2016, arXiv 1603.05027: always 400 iterations at 0.01.
-        ('preact_resnet20', {**PREACT, **WARMED}),
-        ('preact_resnet110', {**PREACT, **blocks(18), **WARMED}),
-        # Veit et al. 2016, arXiv 1605.06431: 164 epochs of 390 steps, the rate divided by 10 after 81 and 122.
-        (
-            'veit2016',
-            {
-                **PREACT,
-                **blocks(18),
-                'data.normalize': 'channel',
-                'train.schedule.boundaries': [31_590, 47_580],
-                'train.schedule.steps': 63_960,
-                'run.steps': 63_960,
-            },
-        ),
-    ],
-)
-def test_the_recipes_of_cifar10_differ_as_the_papers_do(recipe, expected):
-    assert differences(f'configs/cifar10.py:{recipe}') == expected
-
-
-def test_the_digits_are_thirty_epochs_of_a_pre_activation_resnet110():
-    assert differences('configs/digits.py', 'configs/default.py') == {
-        **PREACT,
-        **blocks(18),
-        'data.dataset': 'digits',
-        'data.normalize': 'channel',
-        'data.shift': 1,
-        'data.flip': False,
-        'train.nesterov': True,
-        'train.schedule.name': 'cosine',
-        'train.schedule.steps': 30 * (1438 // 128),
-        'train.schedule.warmup': 'linear',
-        'train.schedule.warmup_steps': 33,
-        'run.steps': 330,
-        'run.log_every': 11,
-        'run.eval_every': 33,
-        'run.eval_batch': 360,
-        'run.save_every': 110,
-    }
 
 
 # Overrides

@@ -17,12 +17,11 @@ from resnet_jax.data.source import Part, Source
 from resnet_jax.data.views import views
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress, silent
-from resnet_jax.spec import DATASETS
+from resnet_jax.spec import DATASETS, PIXELS_ALREADY
 
 DIGITS_TEST = 359  # of 1,797
 WHITE = {'digits': 16}  # what a dataset stores for white, where that is not 255
 PIXELS = 224  # what photographs of any size are seen at, where nothing else is said
-PIXELS_ALREADY = ('digits', 'synthetic')  # no encoded images
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,11 @@ that one integer. Grain runs it.
 
 import os
 import re
+import signal
+import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -165,7 +167,7 @@ def _failed(error: str) -> Batch:
     return Batch(nothing, nothing, nothing, (), error)
 
 
-def stream(batches: Batches, start: int, workers: int) -> Iterator[Batch]:
+def stream(batches: Batches, start: int, workers: int) -> Generator[Batch, None, None]:
     """The batches from number `start` on, made ahead by threads, or by so many worker processes.
 
     Raises:
@@ -180,7 +182,10 @@ def stream(batches: Batches, start: int, workers: int) -> Iterator[Batch]:
     dataset = grain.MapDataset.source(batches)[start:]
     made = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1))
     if workers:
-        made = made.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+        # What its workers had made and nobody took, Python removes in the end, and would warn of that.
+        sys.warnoptions.append('ignore:resource_tracker:UserWarning')
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        made = made.mp_prefetch(options, worker_init_fn=_leave_interrupts_alone)
     iterator = iter(made)
     try:
         yield from iterator
@@ -194,7 +199,13 @@ def stream(batches: Batches, start: int, workers: int) -> Iterator[Batch]:
         iterator.close()
 
 
-def placed(batches: Iterator[Batch], spread: NamedSharding) -> Iterator[tuple[Masked, Batch]]:
+def _leave_interrupts_alone(worker: int, workers: int) -> None:
+    """In a worker: Ctrl-C goes to every process of a terminal, and it is the run that stops, saved."""
+    del worker, workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def placed(batches: Iterator[Batch], spread: NamedSharding) -> Generator[tuple[Masked, Batch], None, None]:
     """Each batch on the devices, spread over them, and the host's; the next ones are on their way while a step runs.
 
     Raises:

@@ -1,6 +1,7 @@
 """What brings batches to the training step: the device's own memory, or a stream."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -25,10 +26,12 @@ class Feeding(NamedTuple):
 
     Attributes:
       skipped: what could not be read so far, where and why; another example stood in for each.
+      close: ends what makes batches ahead.
     """
 
     advance: Callable[[TrainState, int], TrainState]
     skipped: list[str]
+    close: Callable[[], None]
 
 
 def resident_feeding(
@@ -45,7 +48,7 @@ def resident_feeding(
             order[epoch] = jax.device_put(plan.order(epoch), splits.sharding)
         return steps(state, splits.train, splits.normalization, order[epoch], jnp.asarray(until, jnp.int32))
 
-    return Feeding(advance, list(splits.dataset.skipped.get('train', ())))
+    return Feeding(advance, list(splits.dataset.skipped.get('train', ())), lambda: None)
 
 
 def streamed_feeding(
@@ -58,9 +61,15 @@ def streamed_feeding(
         this_process(),
     )  # fmt: skip
     spread = NamedSharding(splits.devices, PartitionSpec('data'))
-    batches = placed(stream(made, start, config.run.workers), spread)
-    skipped: list[str] = []
-    return Feeding(lambda state, until: _advance(step, batches, splits.normalization, skipped, state, until), skipped)
+    host = stream(made, start, config.run.workers)
+    batches, skipped = placed(host, spread), []
+    advance = partial(_advance, step, batches, splits.normalization, skipped)
+
+    def close() -> None:
+        batches.close()
+        host.close()
+
+    return Feeding(advance, skipped, close)
 
 
 def _advance(

@@ -64,7 +64,10 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
         schedule = plan(config, examples, network.arch.image_shape[0])
         parts = (network, optimizer, config, splits, schedule)
         feeding = streamed_feeding(*parts, int(state.step)) if streamed else resident_feeding(*parts)
-        _run(config, network, feeding, schedule, splits, state, checkpoints, recorder, stop)
+        try:
+            _run(config, network, feeding, schedule, splits, state, checkpoints, recorder, stop)
+        finally:
+            feeding.close()
 
 
 def _check_batch(config: ConfigDict, examples: int) -> None:
