@@ -122,6 +122,7 @@ class Run:
         data = self.config.data
         if data.dataset in PIXELS_ALREADY:
             raise UserError(f'the images of {data.dataset} have one view each; leave out --views')
+        self._check_split(split)
         return evaluate_views(
             self.network, self.variables, self.dataset.dataset.source(split), self.normalization,
             data=data, views=views, progress=self.progress,
@@ -196,11 +197,14 @@ class Run:
             results.append(jax.tree.map(lambda rows, start=start: np.asarray(rows)[: count - start], result))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
-    def _evaluate(self, split, gates) -> Evaluation:
+    def _check_split(self, split: str) -> None:
         if split not in SPLITS:
             raise UserError(f'there is no split {split!r}; there are {", ".join(SPLITS)}')
         if not self.dataset.dataset.count(split):
             raise UserError(f'the {split} split of {self.path} is empty; train a run with data.{split} above 0')
+
+    def _evaluate(self, split, gates) -> Evaluation:
+        self._check_split(split)
         examples = getattr(self.dataset, split)
         return evaluate(
             self.network, self.variables, examples, self.normalization,

@@ -67,7 +67,7 @@ def augmented(config: ConfigDict, splits: Splits, count: int, draws: int) -> lis
 
 def operations(config: ConfigDict, splits: Splits) -> Figure:
     """Training examples through every augmentation there is, at three strengths or in three draws."""
-    pair = jnp.asarray(_first(config, splits, 2)[0])
+    pair = jnp.asarray(np.round(_first(config, splits, 2)[0] * (255 / _white(splits.dataset.data))).astype(np.uint8))
     rows = {**_crops(config, splits), **_changes(jax.random.key(config.seed), pair)}
     half = -(-len(rows) // 2)
     names, images = list(rows), [np.stack(row) for row in rows.values()]
@@ -101,7 +101,7 @@ def _changes(key: Array, pair: Array) -> dict[str, list[np.ndarray]]:
     for which, name in enumerate(OPERATIONS[:-1]):
         rows[name] = [operate(image, jnp.int32(which), jnp.float32(share), jnp.float32(1)) for share in STRENGTHS]
     if image.shape[-1] == 3:
-        rows['hue'] = [colour.jitter(key, pair[:1], (0, 0, 0, share / 2))[0] for share in STRENGTHS]
+        rows['hue'] = [colour.jitter(key, pair[:1], (0.0, 0.0, 0.0, share / 2))[0] for share in STRENGTHS]
         rows['jitter'] = [
             colour.jitter(key, pair[:1], (share, share, share, share / 4))[0] for share in (0.1, 0.2, 0.4)
         ]

@@ -1,7 +1,5 @@
 """The command line: what it says when something is wrong, how fast, and what its help names."""
 
-import contextlib
-import io
 import os
 import subprocess
 import sys
@@ -17,17 +15,10 @@ from resnet_jax import config as configuration
 from resnet_jax.models import counts, zoo
 from resnet_jax.runtime import directory
 from resnet_jax.runtime.checkpoint import Checkpoints
+from tests.command_line import call, one_line
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / 'tests' / 'tiny.py'
-
-
-def call(*arguments):
-    """The command in this process."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = cli.main([str(argument) for argument in arguments])
-    return SimpleNamespace(code=code, out=out.getvalue(), error=error.getvalue())
 
 
 def process(*arguments, **environment):
@@ -40,14 +31,6 @@ def process(*arguments, **environment):
     return SimpleNamespace(
         code=done.returncode, out=done.stdout, error=done.stderr, seconds=time.perf_counter() - begin
     )
-
-
-def one_line(done):
-    """The message of a command that refused what was asked."""
-    assert done.code == 2, done
-    assert done.error.startswith('resnet-jax: ') and done.error.count('\n') == 1 and done.error.endswith('\n'), done
-    assert 'Traceback' not in done.error + done.out
-    return done.error
 
 
 def train(run_dir, *overrides):
@@ -63,7 +46,8 @@ MISTAKES = {
     'negative rate': (['--config.train.schedule.learning_rate=-0.1'], 'train.schedule.learning_rate is -0.1',
                       'positive finite number'),
     'rate that is no number': (['--config.train.schedule.learning_rate=nan'], 'learning_rate is nan', 'finite'),
-    'unknown dataset': (['--config.data.dataset=mnist'], "data.dataset is 'mnist'", 'digits, cifar10, cifar100'),
+    'unknown dataset': (['--config.data.dataset=mnist', '--config.data.data_dir=/nowhere'], '/nowhere',
+                        'tfds build mnist'),
     'dataset that is not there': (['--config.data.dataset=cifar10', '--config.data.data_dir=/nowhere'], '/nowhere',
                                   'data prepare cifar10'),
     'experiment': (['--then', 'lesions'], "no experiment 'lesions'", 'there are activations'),
@@ -160,8 +144,10 @@ def test_a_run_without_a_checkpoint_is_one_line(tmp_path):
         (['--delete', 'two'], "--delete takes block numbers with commas between, as 3,7; got 'two'"),
         ([], 'is of another network'),
         (['--steps'], 'evaluate does not take --steps'),
+        (['--views', 'ten_crop'], 'the images of digits have one view each; leave out --views'),
+        (['--views', 'ten_crop', '--delete', '2'], '--views and --delete do not go together'),
     ],
-    ids=['step', 'no such block', 'block 0', 'entry block of a plain network', 'no number', 'network', 'flag'],
+    ids=['step', 'no such block', 'block 0', 'entry of a plain one', 'no number', 'network', 'flag', 'views', 'both'],
 )
 def test_an_evaluation_that_cannot_be_is_one_line(plain, arguments, said):
     assert said in one_line(call('evaluate', '--run', plain, *arguments))
@@ -185,14 +171,16 @@ def test_without_a_command_what_is_wrong_is_named(words, said, capsys):
 OPTIONS = {
     '': ['train', 'evaluate', 'experiment', 'report', 'describe', 'data', 'exit codes'],
     'train': ['--run', '--config', '--config.KEY=VALUE', '--then'],
-    'evaluate': ['--run', '--split', '--step', '--delete', '--probabilities', '--features', '--out'],
+    'evaluate': ['--run', '--split', '--step', '--delete', '--views', '--probabilities', '--features', '--out'],
     'predict': ['--run', 'FILE', '--top', '--saliency'],
     'experiment': ['--run', '--lab', '--tier', 'NAME', 'experiment all', '--config.KEY=VALUE'],
     'report': ['--run'],
     'describe': ['NAME', '--config'],
-    'data': ['list', 'prepare'],
+    'data': ['list', 'prepare', 'show', 'stats'],
     'data list': ['--data-dir'],
-    'data prepare': ['DATASET', '--archive', '--data-dir'],
+    'data prepare': ['DATASET|FOLDER', '--archive', '--data-dir', '--out', '--name'],
+    'data show': ['--config', '--config.KEY=VALUE', '--out', '--examples', '--draws', '--operations'],
+    'data stats': ['DATASET|FOLDER', '--pixels', '--data-dir'],
     'weights': ['import', 'export'],
     'weights import': ['FILE', '--architecture', '--out', '--labels', '--sha256'],
     'weights export': ['RUN', '--out', '--names'],

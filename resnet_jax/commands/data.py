@@ -47,7 +47,9 @@ def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.display import progress
 
     folder = Path(arguments.what).expanduser()
-    if arguments.what in stored.OWN_ARCHIVES or not folder.is_dir():
+    if arguments.what not in spec.DATASETS and not folder.is_dir():
+        raise UserError(f'{arguments.what} is neither a folder nor {" nor ".join(stored.OWN_ARCHIVES)}; give one')
+    if arguments.what in spec.DATASETS:
         with progress() as show:
             path = prepare.prepare(arguments.what, stored.directory(arguments.data_dir), arguments.archive, show)
         console.print(f'{arguments.what} is in {path}')
@@ -79,6 +81,8 @@ def _stats(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         settings.update(dataset=arguments.what, data_dir=arguments.data_dir)
     if settings.dataset in sources.PIXELS_ALREADY:
         raise UserError(f'{settings.dataset} is no set of image files, of which data stats tells; give another')
+    if arguments.pixels < 1:
+        raise UserError(f'--pixels is {arguments.pixels}; it must be at least 1')
     with progress() as show:
         dataset = sources.opened(settings, show)
         found = survey({split: dataset.split(split) for split in ('train', 'test')}, dataset.classes,

@@ -18,7 +18,7 @@ from resnet_jax.progress import Progress
 VERSION = '1.0.0'
 SHARD = 256 * 2**20  # bytes of images in a file, about
 BATCH = 256  # files read at once
-NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')  # what TFDS finds in the names of files
+NAME = re.compile(r'[a-z][a-z0-9_]*')  # what TFDS finds in the names of files, and what data.dataset may be
 
 
 def convert(folder: Folder, out: Path, name: str, progress: Progress) -> Path:
@@ -36,7 +36,8 @@ def convert(folder: Folder, out: Path, name: str, progress: Progress) -> Path:
     """
     target = out / name / VERSION
     if not NAME.fullmatch(name):
-        raise UserError(f'the name {name!r} is none that TFDS reads: letters, digits and _, a letter first; rename it')
+        raise UserError(f'the name {name!r} is none that TFDS reads: small letters, digits and _, a letter first; give '
+                        'another')  # fmt: skip
     for label in folder.classes:
         if label != label.strip():
             raise UserError(f'the class {label!r} has a space at an end, which TFDS would lose; rename its folder')

@@ -63,10 +63,10 @@ class Dataset:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Their names, in order of labels."""
-        if self.data.dataset in PIXELS_ALREADY:
-            return ARRAYS[self.data.dataset](self.data)[2]
-        return self._opened.classes
+        """Their names, in order of labels; where the head has more outputs than there are classes, of those too."""
+        arrays = self.data.dataset in PIXELS_ALREADY
+        names = ARRAYS[self.data.dataset](self.data)[2] if arrays else self._opened.classes
+        return names + tuple(f'output {label}' for label in range(len(names), spec.outputs(self.data)))
 
     def source(self, split: str) -> Source:
         """The encoded images of a split (train, selection or test).

@@ -4,10 +4,12 @@ Every batch is a pure function of its number, so that neither workers nor a resu
 that one integer. Grain runs it.
 """
 
+import multiprocessing
 import os
 import re
 import signal
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -25,7 +27,7 @@ from resnet_jax.data.decode import cut
 from resnet_jax.data.order import Plan
 from resnet_jax.data.resident import Masked
 from resnet_jax.data.source import Example, Source, Unreadable
-from resnet_jax.data.views import unreadable, view_of
+from resnet_jax.data.views import check_any, unreadable, view_of
 from resnet_jax.errors import UserError
 
 TRIES = 100  # examples that may stand in for one that cannot be read, before it is said that too many cannot
@@ -185,7 +187,7 @@ def stream(batches: Batches, start: int, workers: int) -> Generator[Batch, None,
         # What its workers had made and nobody took, Python removes in the end, and would warn of that.
         sys.warnoptions.append('ignore:resource_tracker:UserWarning')
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        made = made.mp_prefetch(options, worker_init_fn=_leave_interrupts_alone)
+        made = made.mp_prefetch(options, worker_init_fn=_begin_worker)
     iterator = iter(made)
     try:
         yield from iterator
@@ -199,10 +201,19 @@ def stream(batches: Batches, start: int, workers: int) -> Generator[Batch, None,
         iterator.close()
 
 
-def _leave_interrupts_alone(worker: int, workers: int) -> None:
-    """In a worker: Ctrl-C goes to every process of a terminal, and it is the run that stops, saved."""
+def _begin_worker(worker: int, workers: int) -> None:
+    """In a worker, before it works."""
     del worker, workers
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; it is the run that stops, saved
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+
+
+def _end_with_the_run() -> None:
+    """However the run ends: killed, it cannot end its workers."""
+    run = multiprocessing.parent_process()
+    if run:
+        run.join()
+        os._exit(0)
 
 
 def placed(batches: Iterator[Batch], spread: NamedSharding) -> Generator[tuple[Masked, Batch], None, None]:
@@ -248,6 +259,7 @@ class Streamed:
         for masked, host in placed(stream(made, 0, self.workers), spread):
             self.skipped.extend(host.skipped)
             yield masked
+        check_any(len(self) - len(self.skipped), len(self))
 
     def __len__(self) -> int:
         return len(self.source)

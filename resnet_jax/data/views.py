@@ -42,6 +42,7 @@ def views(
                     images[done], labels[done] = each
                     done += 1
             progress(f'decoding {what}', indices.stop, count)
+    check_any(done, count)
     return images[:done], labels[:done], skipped
 
 
@@ -72,3 +73,10 @@ def unreadable(source: Source, index: int, error: Unreadable, corrupt: str) -> s
     if corrupt == 'skip':
         return said
     raise UserError(f'{said}; mend or remove it, or set --config.data.corrupt=skip to leave such images out')
+
+
+def check_any(readable: int, count: int) -> None:
+    """Refuses examples of which none can be read, where what cannot be is skipped."""
+    if count and not readable:
+        raise UserError(f'none of the {count:,} images can be read; give others, or --config.data.corrupt=stop, which '
+                        'says why')  # fmt: skip

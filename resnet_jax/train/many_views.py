@@ -15,7 +15,7 @@ from resnet_jax.data.augment import Normalization, normalize
 from resnet_jax.data.decode import opened, upright
 from resnet_jax.data.source import Example, Source, Unreadable, chunks
 from resnet_jax.data.view import many_scales, ten_crops
-from resnet_jax.data.views import unreadable
+from resnet_jax.data.views import check_any, unreadable
 from resnet_jax.errors import UserError
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.progress import Progress
@@ -66,7 +66,8 @@ def evaluate_views(
             correct += int((mean.argmax(axis=1) == labels).sum())
             count += len(labels)
             progress(f'evaluating, {views}', indices.stop, len(source))
-    return Evaluation(loss / max(1, count), correct, count)
+    check_any(count, len(source))
+    return Evaluation(loss / count, correct, count)
 
 
 def _views(make: Callable, shape: tuple, crop_fraction: float, example: Example | Unreadable):

@@ -174,7 +174,7 @@ def test_a_place_that_cannot_be_written_is_named(folder, tmp_path, refused):
     assert 'Not a directory; give another directory' in said
 
 
-@pytest.mark.parametrize('name', ['', 'my-pets', '1pets', 'a/b', '../pets', 'pets ', 'péts', '.pets'])
+@pytest.mark.parametrize('name', ['', 'my-pets', '1pets', 'a/b', '../pets', 'pets ', 'péts', '.pets', 'Pets'])
 def test_a_name_that_tfds_does_not_read_is_refused(folder, tmp_path, name, refused):
     assert f'the name {name!r} is none that TFDS reads' in refused(convert, folder, tmp_path / 'tfds', name, silent)
     assert not (tmp_path / 'tfds').exists()

@@ -148,6 +148,17 @@ def test_a_test_split_needs_no_file_of_the_training_split_and_training_needs_bot
         assert f'{file} is missing; remove its directory, then: resnet-jax data prepare cifar10' in refused(action)
 
 
+def test_a_split_is_opened_once_so_that_its_labels_are_read_once(copy, tmp_path, data_config):
+    dataset = sources.load(data_config('cifar10', tmp_path))
+    assert dataset.source('train') is dataset.source('train') and dataset.source('train') is not dataset.source('test')
+
+
+def test_outputs_beyond_the_classes_have_names_too(copy, tmp_path, data_config):
+    data = data_config('cifar10', tmp_path)
+    data.labels = 12
+    assert sources.load(data).classes == (*(f'class{label}' for label in range(10)), 'output 10', 'output 11')
+
+
 def test_images_are_counted_as_they_are_decoded(copy, tmp_path, data_config):
     told = []
     dataset = sources.load(data_config('cifar10', tmp_path), lambda *what: told.append(what))

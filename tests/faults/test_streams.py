@@ -1,0 +1,99 @@
+"""A streamed run whose worker processes are interrupted with it, or killed: nothing is lost, and no bit changes."""
+
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax import run as runs
+from resnet_jax.runtime import directory
+
+NETWORK = ('--config.network.stage_blocks=1,1,1', '--config.network.widths=4,8,16', '--config.network.stem_width=4')
+DATA = ('--config.train.batch_size=10', '--config.data.jitter=0.2,0.2,0.2,0.05', '--config.run.log_every=1')
+
+
+def steps(run_dir):
+    return [record['step'] for record in directory.read_metrics(run_dir) if record['kind'] == 'train']
+
+
+def workers(process):
+    """The processes that decode, and not Python's own helper beside them."""
+    found = [path.read_text().split() for path in Path(f'/proc/{process.pid}/task').glob('*/children')]
+    return [int(child) for children in found for child in children
+            if b'--multiprocessing-fork' in Path(f'/proc/{child}/cmdline').read_bytes()]  # fmt: skip
+
+
+def alive(pid):
+    """And no zombie."""
+    status = Path(f'/proc/{pid}/stat')
+    return status.exists() and status.read_text().rpartition(')')[2].split()[0] != 'Z'
+
+
+@pytest.fixture(scope='module')
+def story(start, write_copy, tmp_path_factory):
+    """What happened to a streamed run in three processes, and a run from the device's memory in one."""
+    folder = tmp_path_factory.mktemp('story')
+    write_copy(folder / 'tfds')
+
+    def command(run_dir, last, *more):
+        return ('train', '--config', 'configs/cifar10.py', '--run', run_dir, f'--config.data.data_dir={folder}/tfds',
+                f'--config.run.steps={last}', *NETWORK, *DATA, *more)  # fmt: skip
+
+    told = SimpleNamespace(run=folder / 'streamed', other=folder / 'resident')
+    stream = command(told.run, 1_000_000, '--config.run.placement=stream', '--config.run.workers=2')
+
+    process = start(*stream)
+    process.until(lambda: len(steps(told.run)) > 2)
+    for pid in (*workers(process), process.pid):  # as a terminal does it
+        os.kill(pid, signal.SIGINT)
+    told.interrupted = process.ended()
+    told.then = max(steps(told.run))
+
+    process = start(*stream)
+    process.until(lambda: max(steps(told.run)) > told.then + 2)
+    told.workers = workers(process)
+    os.kill(told.workers[0], signal.SIGKILL)
+    told.killed = process.ended()
+
+    process = start(*stream)
+    process.until(lambda: len(workers(process)) == 2)
+    orphans = workers(process)
+    process.kill()
+    told.gone = process.ended()  # not before they have ended too, who hold its output
+    told.orphans = [pid for pid in orphans if alive(pid)]
+
+    told.last = max(steps(told.run)) + 5
+    told.finished = start(*command(told.run, told.last, '--config.run.placement=stream')).ended()
+    told.resident = start(*command(told.other, told.last, '--config.run.placement=device')).ended()
+    return told
+
+
+def test_ctrl_c_in_a_terminal_stops_the_run_saved(story):
+    code, _, error = story.interrupted
+    assert code == 75 and error.startswith('resnet-jax: stopped by SIGINT at step') and error.count('\n') == 1
+
+
+def test_a_killed_worker_ends_the_run_saved_with_one_line(story):
+    code, _, error = story.killed
+    assert len(story.workers) == 2
+    assert code == 2 and error.count('\n') == 1
+    assert 'a worker process that decodes images was ended from outside (exit code -9)' in error
+    assert not any(map(alive, story.workers))
+
+
+def test_workers_end_with_a_run_that_is_killed(story):
+    assert story.gone[0] == -signal.SIGKILL and story.orphans == []
+
+
+def test_without_workers_it_goes_on_and_ends_with_the_bits_of_a_resident_run_left_in_peace(story):
+    assert story.finished[0] == story.resident[0] == 0, (story.finished, story.resident)
+    assert 'resumed exactly' in story.finished[1]
+    one, other = (runs.load(path) for path in (story.run, story.other))
+    assert one.step == other.step == story.last
+    assert steps(story.run) == steps(story.other) == list(range(1, story.last + 1))
+    for leaf, same in zip(jax.tree.leaves(one.state), jax.tree.leaves(other.state), strict=True):
+        assert np.asarray(leaf).tobytes() == np.asarray(same).tobytes()
