@@ -28,11 +28,12 @@ except ImportError:
 from benchmarks import timing
 from configs import imagenet
 from resnet_jax.data import sources
+from resnet_jax.data.batches import Share, TrainingBatches
 from resnet_jax.data.crops import DRAWS, drawing, random_resized
 from resnet_jax.data.decode import cut
 from resnet_jax.data.folder import open_folder
 from resnet_jax.data.order import plan
-from resnet_jax.data.stream import Share, TrainingBatches, placed, stream
+from resnet_jax.data.stream import placed, stream
 from resnet_jax.runtime import mesh
 from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.start import make_network

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from resnet_jax.data.sources import WHITE
+from resnet_jax.data.arrays import WHITE
 from resnet_jax.data.view import read_view
 from resnet_jax.errors import UserError
 from resnet_jax.run import Run

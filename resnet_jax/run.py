@@ -15,8 +15,8 @@ from resnet_jax.analysis.features import check_names, features
 from resnet_jax.analysis.lesion import delete, deletion
 from resnet_jax.analysis.saliency import saliency
 from resnet_jax.data import resident
+from resnet_jax.data.arrays import PIXELS_ALREADY
 from resnet_jax.data.augment import Normalization, normalize
-from resnet_jax.data.sources import PIXELS_ALREADY
 from resnet_jax.errors import UserError
 from resnet_jax.models.gates import Gates
 from resnet_jax.models.resnet import ResNet

@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from resnet_jax import spec
-from resnet_jax.data import colour, mix, sources
+from resnet_jax.data import colour, mix
+from resnet_jax.data.arrays import PIXELS_ALREADY, WHITE
 from resnet_jax.data.augment import Normalization, augment, erase, normalize
+from resnet_jax.data.batches import Share, TrainingBatches
 from resnet_jax.data.order import order, plan
 from resnet_jax.data.rand_augment import OPERATIONS, operate
 from resnet_jax.data.source import Part
-from resnet_jax.data.stream import Share, TrainingBatches
 from resnet_jax.data.views import views
 from resnet_jax.errors import UserError
 from resnet_jax.report import figures
@@ -83,7 +84,7 @@ def operations(config: ConfigDict, splits: Splits) -> Figure:
 
 def _crops(config: ConfigDict, splits: Splits) -> dict[str, list[np.ndarray]]:
     """Three draws of each crop of the original; none where the images are pixels already."""
-    if splits.dataset.data.dataset in sources.PIXELS_ALREADY:
+    if splits.dataset.data.dataset in PIXELS_ALREADY:
         return {}
     rows = {}
     for crop in ('random_resized', 'random_scale'):
@@ -120,7 +121,7 @@ NOTHING = Normalization(np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.f
 def _first(config: ConfigDict, splits: Splits, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Evaluation views and labels of the first examples of step 0."""
     dataset, data, chosen = splits.dataset, splits.dataset.data, _chosen(config, splits, count)
-    if data.dataset in sources.PIXELS_ALREADY:
+    if data.dataset in PIXELS_ALREADY:
         return dataset.train.images[chosen], dataset.train.labels[chosen]
     some = Part(dataset.source('train'), chosen)
     return views(some, 'train', spec.image_shape(data), data.crop_fraction, 'stop', _unheard)[:2]
@@ -142,7 +143,7 @@ def _batch(config: ConfigDict, splits: Splits, count: int, draw: int) -> tuple[n
         alone.train.phases.update(epochs=(), pixels=(), batch_sizes=())
     height, _, channels = spec.image_shape(data)
     steps = plan(alone, count, height)
-    if data.dataset in sources.PIXELS_ALREADY:
+    if data.dataset in PIXELS_ALREADY:
         places = steps.batch(draw)
         return splits.dataset.train.images[chosen][places], splits.dataset.train.labels[chosen][places], places
     some = Part(splits.dataset.source('train'), chosen)
@@ -162,7 +163,7 @@ def _target(shares: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def _white(data: ConfigDict) -> int:
-    return sources.WHITE.get(data.dataset, 255)
+    return WHITE.get(data.dataset, 255)
 
 
 def _unheard(what: str, done: int, total: int) -> None:

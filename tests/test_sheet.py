@@ -9,11 +9,11 @@ import pytest
 
 from resnet_jax import config as configuration
 from resnet_jax import sheet
-from resnet_jax.data import sources
 from resnet_jax.data.crops import DRAWS, drawing
 from resnet_jax.data.decode import cut
 from resnet_jax.data.order import order
 from resnet_jax.data.rand_augment import OPERATIONS
+from resnet_jax.data.resolve import resolve
 from resnet_jax.errors import UserError
 from resnet_jax.runtime import mesh
 from resnet_jax.train.splits import place_dataset
@@ -48,7 +48,7 @@ def photographs(tmp_path_factory):
     config = configuration.load('configs/folder.py:scratch,resnet18')
     config.data.update(data_dir=str(root), pixels=PIXELS)
     config.train.batch_size = 3
-    sources.resolve(config)
+    resolve(config)
     return placed(config)
 
 
@@ -180,7 +180,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
     config = configuration.load('configs/folder.py:scratch,resnet18')
     config.data.update(data_dir=str(tmp_path), pixels=PIXELS)
     config.train.batch_size = 1
-    sources.resolve(config)
+    resolve(config)
     for drawn in (sheet.plain, partial(sheet.augmented, draws=1)):
         with pytest.raises(UserError, match=r'x\.jpg: ') as error:
             drawn(*placed(config), 1)

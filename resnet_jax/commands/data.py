@@ -69,6 +69,7 @@ def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 
 def _stats(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.data import sources
+    from resnet_jax.data.arrays import PIXELS_ALREADY
     from resnet_jax.data.survey import survey
     from resnet_jax.data.survey_tables import tables
     from resnet_jax.display import progress
@@ -79,7 +80,7 @@ def _stats(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         settings.update(dataset='folder', data_dir=str(folder))
     else:
         settings.update(dataset=arguments.what, data_dir=arguments.data_dir)
-    if settings.dataset in sources.PIXELS_ALREADY:
+    if settings.dataset in PIXELS_ALREADY:
         raise UserError(f'{settings.dataset} is no set of image files, of which data stats tells; give another')
     if arguments.pixels < 1:
         raise UserError(f'--pixels is {arguments.pixels}; it must be at least 1')
@@ -93,10 +94,11 @@ def _stats(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 
 def _show(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.data import sources
+    from resnet_jax.data.resolve import resolve
     from resnet_jax.display import progress
 
     with progress() as show:
-        settings = configuration.from_arguments(rest, partial(sources.resolve, progress=show))
+        settings = configuration.from_arguments(rest, partial(resolve, progress=show))
         if settings is None:
             raise UserError('data show takes a config: --config FILE, whose augmentation it draws')
         sources.check(settings.data)

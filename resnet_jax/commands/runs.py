@@ -16,11 +16,12 @@ from resnet_jax.models import counts
 
 def train(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.data import sources
+    from resnet_jax.data.resolve import resolve
     from resnet_jax.display import progress
     from resnet_jax.runtime import directory
 
     with progress() as show:
-        settings = configuration.from_arguments(rest, partial(sources.resolve, progress=show))
+        settings = configuration.from_arguments(rest, partial(resolve, progress=show))
     if settings is None:
         settings = directory.read_config(arguments.run)
         validity.check(settings)

@@ -1,36 +1,22 @@
-"""The datasets: `load` gives one, `check` says at once whether it is there, `resolve` fills in what only it knows."""
+"""The datasets: `load` gives one, `check` says at once whether it is there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.data import records, stored
+from resnet_jax.data.arrays import PIXELS_ALREADY, PLACES, TESTS, Split
 from resnet_jax.data.hold_out import held_out
-from resnet_jax.data.order import plan
 from resnet_jax.data.source import Part, Source
 from resnet_jax.data.views import views
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress, silent
-from resnet_jax.spec import DATASETS, PIXELS_ALREADY
-
-DIGITS_TEST = 359  # of 1,797
-WHITE = {'digits': 16}  # what a dataset stores for white, where that is not 255
-PIXELS = 224  # what photographs of any size are seen at, where nothing else is said
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    images: np.ndarray  # uint8 (n, h, w, c)
-    labels: np.ndarray  # int32 (n,)
-
-    def __len__(self) -> int:
-        return len(self.labels)
+from resnet_jax.spec import DATASETS
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +51,7 @@ class Dataset:
     def classes(self) -> tuple[str, ...]:
         """Their names, in order of labels; where the head has more outputs than there are classes, of those too."""
         arrays = self.data.dataset in PIXELS_ALREADY
-        names = ARRAYS[self.data.dataset](self.data)[2] if arrays else self._opened.classes
+        names = PIXELS_ALREADY[self.data.dataset](self.data)[2] if arrays else self._opened.classes
         return names + tuple(f'output {label}' for label in range(len(names), spec.outputs(self.data)))
 
     def source(self, split: str) -> Source:
@@ -92,7 +78,7 @@ class Dataset:
 
     def _views(self, split: str) -> Split:
         if self.data.dataset in PIXELS_ALREADY:
-            train, test, _ = ARRAYS[self.data.dataset](self.data)
+            train, test, _ = PIXELS_ALREADY[self.data.dataset](self.data)
             whole = test if split == 'test' else train
             chosen = self._chosen(split, len(whole), lambda: whole.labels)
             return whole if chosen is None else Split(whole.images[chosen], whole.labels[chosen])
@@ -169,41 +155,6 @@ def load(data: ConfigDict, progress: Progress = silent) -> Dataset:
     return Dataset(data.copy_and_resolve_references(), progress)
 
 
-def resolve(config: ConfigDict, progress: Progress = silent) -> None:
-    """Fills in what only the data know: the images' shape, the labels and the fingerprint of a dataset that is not in
-    `spec.DATASETS`, and the steps of what is given in epochs.
-
-    Raises:
-      UserError: the dataset is not there, or has more classes than `data.labels`.
-    """
-    data = config.data
-    if data.dataset not in DATASETS:
-        found = opened(data, progress)
-        if data.labels and data.labels < len(found.classes):
-            raise UserError(f'config.data.labels is {data.labels}, but {data.dataset} has {len(found.classes)} '
-                            'classes; set it to 0 for as many outputs as classes')  # fmt: skip
-        data.update(
-            labels=data.labels or len(found.classes), channels=data.channels or found.channels,
-            pixels=data.pixels or (min(found.shape) if found.shape else PIXELS), fingerprint=found.fingerprint,
-        )  # fmt: skip
-    if config.unit == 'epoch':
-        _epochs_to_steps(config, load(data, progress).count('train'))
-
-
-def _epochs_to_steps(config: ConfigDict, examples: int) -> None:
-    """Turns what counts epochs into what counts steps."""
-    batches = (config.train.batch_size, *config.train.phases.batch_sizes)
-    if not 1 <= min(batches) <= max(batches) <= examples:
-        return  # such a batch is refused where it is checked
-    steps = plan(config, examples, 0).steps
-    schedule, run = config.train.schedule, config.run
-    schedule.update(boundaries=tuple(map(steps, schedule.boundaries)), steps=steps(schedule.steps),
-                    warmup_steps=steps(schedule.warmup_steps))  # fmt: skip
-    run.update(steps=steps(run.steps), eval_every=steps(run.eval_every), save_every=steps(run.save_every),
-               snapshots=tuple(map(steps, run.snapshots)))  # fmt: skip
-    config.unit = 'step'
-
-
 def check(data: ConfigDict) -> None:
     """Refuses, within milliseconds, what training would be refused without having read a record.
 
@@ -259,30 +210,3 @@ def describe(dataset: str, data_dir: str) -> dict:
         'files': [file.name for file in files],
         'bytes': sum(file.stat().st_size for file in files),
     }
-
-
-def _digits(data: ConfigDict) -> tuple[Split, Split, tuple[str, ...]]:
-    """scikit-learn's handwritten digits, (n, 8, 8, 1): counts of inked pixels, 0 to 16, left as they are."""
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
-    images, labels = bunch.images[..., None].astype(np.uint8), bunch.target.astype(np.int32)
-    test = held_out(labels, DIGITS_TEST)
-    names = tuple(str(name) for name in bunch.target_names)
-    return Split(images[~test], labels[~test]), Split(images[test], labels[test]), names
-
-
-def _synthetic(data: ConfigDict) -> tuple[Split, Split, tuple[str, ...]]:
-    """Noise with random labels: what costs time in a real run but reading and decoding."""
-    random, labels = np.random.RandomState(0), spec.outputs(data)
-
-    def noise(count: int) -> Split:
-        images = random.randint(0, 256, (count, *spec.image_shape(data)), np.uint8)
-        return Split(images, random.randint(0, labels, count).astype(np.int32))
-
-    return noise(DATASETS['synthetic'][2]), noise(TESTS['synthetic']), tuple(map(str, range(labels)))
-
-
-ARRAYS = {'digits': _digits, 'synthetic': _synthetic}
-PLACES = {'digits': 'in scikit-learn', 'synthetic': 'noise, made when it is asked for'}
-TESTS = {'digits': DIGITS_TEST, 'synthetic': 256}

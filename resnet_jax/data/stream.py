@@ -10,163 +10,21 @@ import re
 import signal
 import sys
 import threading
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from resnet_jax.data.crops import DRAWS, drawing
-from resnet_jax.data.decode import cut
-from resnet_jax.data.order import Plan
+from resnet_jax.data.batches import Batch, Batches, EvaluationBatches, Share
 from resnet_jax.data.resident import Masked
-from resnet_jax.data.source import Example, Source, Unreadable
-from resnet_jax.data.views import check_any, unreadable, view_of
+from resnet_jax.data.source import Source
+from resnet_jax.data.views import check_any
 from resnet_jax.errors import UserError
 
-TRIES = 100  # examples that may stand in for one that cannot be read, before it is said that too many cannot
 AHEAD = 2  # batches on their way to the device while a step runs
-CROPS = 0x63726F70  # sets the draws of crops apart from those of anything else
-
-
-class Batch(NamedTuple):
-    """This process's share of a batch on the host.
-
-    Attributes:
-      images: uint8 (n, h, w, c).
-      labels: int32 (n,).
-      inside: bool (n,): False for what only fills up a last batch of evaluation.
-      skipped: where and why examples could not be read.
-      error: why there is no such batch; empty for a good one.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    inside: np.ndarray
-    skipped: tuple[str, ...]
-    error: str
-
-
-class Share(NamedTuple):
-    """The part of every batch that a process makes: the `index`th of `count`."""
-
-    index: int
-    count: int
-
-    def of(self, numbers: Sequence | np.ndarray) -> Sequence | np.ndarray:
-        size = len(numbers) // self.count
-        return numbers[self.index * size : (self.index + 1) * size]
-
-
-class Batches(ABC):
-    """Batches by number. Small to pickle: worker processes get a copy."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def __getitem__(self, number: int) -> Batch: ...
-
-
-@dataclass(frozen=True)
-class TrainingBatches(Batches):
-    """The batches of the steps of a run. An example that cannot be read is stood in for by the next that can."""
-
-    source: Source
-    plan: Plan
-    data: ConfigDict
-    channels: int
-    steps: int
-    share: Share
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, number: int) -> Batch:
-        indices, pixels = self.plan.batch(number), self.plan.at(number).phase.pixels
-        draws = np.random.RandomState([CROPS, self.plan.seed, number]).random_sample((len(indices), DRAWS))
-        indices, draws = self.share.of(indices), self.share.of(draws)
-        images, labels = (
-            np.empty((len(indices), pixels, pixels, self.channels), np.uint8),
-            np.empty(len(indices), np.int32),
-        )
-        skipped = []
-        try:
-            for at, example in enumerate(self.source.read(indices)):
-                found, failed = self._readable(int(indices[at]), example, draws[at], pixels)
-                images[at], labels[at] = found
-                skipped += failed
-        except UserError as error:
-            return _failed(str(error))
-        return Batch(images, labels, np.ones(len(labels), bool), tuple(skipped), '')
-
-    def _readable(self, index: int, example: Example | Unreadable, draws: np.ndarray, pixels: int):
-        """Pixels and label of an example, or of the first after it that can be read; and what could not be."""
-        failed = []
-        for _ in range(TRIES):
-            found = self._taken(example, draws, pixels)
-            if not isinstance(found, Unreadable):
-                return found, failed
-            failed.append(unreadable(self.source, index, found, self.data.corrupt))
-            index = (index + 1) % len(self.source)
-            example = self.source.read([index])[0]
-        raise UserError(f'{TRIES} images one after the other cannot be read; the last: {failed[-1]}')
-
-    def _taken(self, example: Example | Unreadable, draws: np.ndarray, pixels: int):
-        shape = (pixels, pixels, self.channels)
-        if self.data.crop == 'view':
-            return view_of(example, shape, self.data.crop_fraction, self.source.shape)
-        if isinstance(example, Unreadable):
-            return example
-        encoded, label = example
-        try:
-            choose = partial(drawing(self.data, pixels), draws)
-            return cut(encoded, choose, pixels, self.channels, exact=self.data.decode == 'exact'), label
-        except ValueError as error:
-            return Unreadable(str(error))
-
-
-@dataclass(frozen=True)
-class EvaluationBatches(Batches):
-    """A split in its order, every example once: the last batch is filled up, and its mask says with how many."""
-
-    source: Source
-    data: ConfigDict
-    shape: tuple[int, int, int]
-    batch: int
-    share: Share
-
-    def __len__(self) -> int:
-        return -(-len(self.source) // self.batch)
-
-    def __getitem__(self, number: int) -> Batch:
-        indices = self.share.of(range(number * self.batch, (number + 1) * self.batch))
-        there = [index for index in indices if index < len(self.source)]
-        images, labels = np.zeros((len(indices), *self.shape), np.uint8), np.zeros(len(indices), np.int32)
-        inside, skipped = np.zeros(len(indices), bool), []
-        try:
-            for at, example in enumerate(self.source.read(there)):
-                found = view_of(example, self.shape, self.data.crop_fraction, self.source.shape)
-                if isinstance(found, Unreadable):
-                    skipped.append(unreadable(self.source, there[at], found, self.data.corrupt))
-                else:
-                    images[at], labels[at] = found
-                    inside[at] = True
-        except UserError as error:
-            return _failed(str(error))
-        return Batch(images, labels, inside, tuple(skipped), '')
-
-
-def _failed(error: str) -> Batch:
-    """An exception would come out of a worker process as a traceback."""
-    nothing = np.zeros(0, np.uint8)
-    return Batch(nothing, nothing, nothing, (), error)
 
 
 def stream(batches: Batches, start: int, workers: int) -> Generator[Batch, None, None]:

@@ -11,9 +11,10 @@ from ml_collections import ConfigDict
 from optax import GradientTransformation
 
 from resnet_jax.data.augment import Normalization
+from resnet_jax.data.batches import Batch, TrainingBatches
 from resnet_jax.data.order import Plan
 from resnet_jax.data.resident import Masked
-from resnet_jax.data.stream import Batch, TrainingBatches, placed, stream, this_process
+from resnet_jax.data.stream import placed, stream, this_process
 from resnet_jax.errors import UserError
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.train.splits import Splits

@@ -6,6 +6,7 @@ from configs import default
 from resnet_jax import config as configuration
 from resnet_jax import spec
 from resnet_jax.data import sources
+from resnet_jax.data.resolve import resolve
 from resnet_jax.errors import UserError
 from tests.data.folders import write
 
@@ -35,17 +36,17 @@ def steps(config):
 
 
 def test_what_counts_epochs_counts_steps_when_a_run_begins(epochs):
-    sources.resolve(epochs)
+    resolve(epochs)
     assert epochs.unit == 'step' and epochs.run.log_every == 7
     assert steps(epochs) == (((8, 12), 20, 4), (16, 4, 8, (0, 12)))
     once = epochs.to_dict()
-    sources.resolve(epochs)
+    resolve(epochs)
     assert epochs.to_dict() == once
 
 
 def test_what_counts_steps_is_left_as_it_is(epochs):
     epochs.unit = 'step'
-    sources.resolve(epochs)
+    resolve(epochs)
     assert steps(epochs) == (((2, 3), 5, 1), (4, 1, 2, (0, 3)))
 
 
@@ -57,20 +58,20 @@ def test_what_counts_steps_is_left_as_it_is(epochs):
 def test_an_epoch_has_as_many_whole_batches_as_the_settings_leave(epochs, settings, an_epoch):
     """Repeats show fewer examples an epoch, not more."""
     epochs.data.update(settings)
-    sources.resolve(epochs)
+    resolve(epochs)
     assert epochs.run.steps == 4 * an_epoch and epochs.train.schedule.boundaries == (2 * an_epoch, 3 * an_epoch)
 
 
 def test_through_phases_each_epoch_counts_the_steps_of_its_own_batch(epochs):
     """Epoch 0 in batches of 20, epochs 1 and 2 of 8, all after that of 5: 2, 5, 5, 8, 8 steps."""
     epochs.train.phases.update(epochs=(1, 2, 1), pixels=(16, 24, 32), batch_sizes=(20, 8, 5))
-    sources.resolve(epochs)
+    resolve(epochs)
     assert steps(epochs) == (((7, 12), 28, 2), (20, 2, 7, (0, 12)))
 
 
 def test_a_batch_that_is_larger_than_the_data_is_left_to_be_refused(epochs):
     epochs.train.batch_size = 41
-    sources.resolve(epochs)
+    resolve(epochs)
     assert epochs.unit == 'epoch' and steps(epochs) == (((2, 3), 5, 1), (4, 1, 2, (0, 3)))
 
 
@@ -78,7 +79,7 @@ def test_the_recipes_of_imagenet_are_resolved_on_whatever_set_there_is(write_cop
     write_copy(tmp_path)
     config = configuration.from_arguments(
         ['--config', 'configs/imagenet.py:goyal2017', '--config.data.dataset=cifar10', '--config.train.batch_size=8',
-         f'--config.data.data_dir={tmp_path}'], sources.resolve,
+         f'--config.data.data_dir={tmp_path}'], resolve,
     )  # fmt: skip
     assert config is not None
     assert steps(config) == (((150, 300, 400), 450, 25), (450, 5, 5, (0,)))
@@ -100,7 +101,7 @@ def folder(tmp_path):
 
 
 def test_a_folder_fills_in_its_shape_its_classes_its_fingerprint_and_its_steps(folder):
-    sources.resolve(folder)
+    resolve(folder)
     assert (folder.data.pixels, folder.data.channels, folder.data.labels) == (224, 3, 3)
     assert len(folder.data.fingerprint) == 16 and folder.unit == 'step'
     assert steps(folder) == (((96_000, 144_000), 300, 3), (300, 3, 3, (0,)))
@@ -108,11 +109,11 @@ def test_a_folder_fills_in_its_shape_its_classes_its_fingerprint_and_its_steps(f
 
 def test_what_is_set_stays_and_fewer_labels_than_classes_are_refused(folder):
     folder.data.update(pixels=32, channels=1, labels=5)
-    sources.resolve(folder)
+    resolve(folder)
     assert (folder.data.pixels, folder.data.channels, folder.data.labels) == (32, 1, 5)
     folder.data.labels = 2
     with pytest.raises(UserError) as error:
-        sources.resolve(folder)
+        resolve(folder)
     assert str(error.value) == (
         'config.data.labels is 2, but folder has 3 classes; set it to 0 for as many outputs as classes'
     )
@@ -125,6 +126,6 @@ def test_a_set_of_the_tfds_directory_fills_in_the_size_its_images_have(write_cop
         file.rename(file.with_name(file.name.replace('cifar10', 'small')))
     config = default.get_config()
     config.data.update(dataset='small', data_dir=str(tmp_path))
-    sources.resolve(config)
+    resolve(config)
     assert (config.data.pixels, config.data.channels, config.data.labels) == (32, 3, 10)
     assert len(sources.load(config.data).test) == 10

@@ -12,11 +12,12 @@ from PIL import Image
 
 from configs import default
 from resnet_jax.data import records, sources, stored
+from resnet_jax.data.batches import EvaluationBatches, Share, TrainingBatches
 from resnet_jax.data.crops import DRAWS, drawing
 from resnet_jax.data.decode import cut
 from resnet_jax.data.folder import open_folder
 from resnet_jax.data.order import order, plan
-from resnet_jax.data.stream import EvaluationBatches, Share, TrainingBatches, stream
+from resnet_jax.data.stream import stream
 from resnet_jax.errors import UserError
 from tests.data.folders import encode, noise, settle, write
 

@@ -2,7 +2,6 @@
 
 import itertools
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,7 +11,6 @@ from resnet_jax.data.augment import IMAGENET, statistics
 from resnet_jax.data.resident import Examples
 from resnet_jax.data.stream import Streamed
 from resnet_jax.errors import UserError
-from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime import mesh
 from resnet_jax.train.evaluate import evaluate
 from resnet_jax.train.splits import place_dataset
@@ -97,10 +95,10 @@ def test_a_split_of_which_nothing_can_be_read_is_refused_also_where_that_is_skip
     settle(tmp_path)
     config = default.get_config()
     config.data.update(dataset='folder', data_dir=str(tmp_path), pixels=8, channels=3, labels=2, corrupt='skip')
+    config.data.normalize = 'imagenet'
     config.run.placement = placement
     found = place_dataset(config, mesh.whole(mesh.data_mesh(1)))
     network, variables = make_network('float32', placement='original', stage_blocks=(1, 1, 1), image_shape=(8, 8, 3))
-    assert isinstance(network, ResNet)
     with pytest.raises(UserError, match='none of the 2 images can be read') as error:
-        evaluate(network, variables, found.test, IMAGENET._replace(mean=jnp.asarray(IMAGENET.mean)), batch=2)
+        evaluate(network, variables, found.test, found.normalization, batch=2)
     assert '\n' not in str(error.value)
