@@ -15,7 +15,6 @@ from resnet_jax.analysis.features import check_names, features
 from resnet_jax.analysis.lesion import delete, deletion
 from resnet_jax.analysis.saliency import saliency
 from resnet_jax.data import resident
-from resnet_jax.data.arrays import PIXELS_ALREADY
 from resnet_jax.data.augment import Normalization, normalize
 from resnet_jax.errors import UserError
 from resnet_jax.models.gates import Gates
@@ -120,7 +119,7 @@ class Run:
           UserError: the dataset has no image files, or the network takes images of one size alone.
         """
         data = self.config.data
-        if data.dataset in PIXELS_ALREADY:
+        if data.dataset in spec.PIXELS_ALREADY:
             raise UserError(f'the images of {data.dataset} have one view each; leave out --views')
         self._check_split(split)
         return evaluate_views(

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.data import colour, mix
-from resnet_jax.data.arrays import PIXELS_ALREADY, WHITE
+from resnet_jax.data.arrays import WHITE
 from resnet_jax.data.augment import Normalization, augment, erase, normalize
 from resnet_jax.data.batches import Share, TrainingBatches
 from resnet_jax.data.order import order, plan
@@ -84,7 +84,7 @@ def operations(config: ConfigDict, splits: Splits) -> Figure:
 
 def _crops(config: ConfigDict, splits: Splits) -> dict[str, list[np.ndarray]]:
     """Three draws of each crop of the original; none where the images are pixels already."""
-    if splits.dataset.data.dataset in PIXELS_ALREADY:
+    if splits.dataset.data.dataset in spec.PIXELS_ALREADY:
         return {}
     rows = {}
     for crop in ('random_resized', 'random_scale'):
@@ -121,7 +121,7 @@ NOTHING = Normalization(np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.f
 def _first(config: ConfigDict, splits: Splits, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Evaluation views and labels of the first examples of step 0."""
     dataset, data, chosen = splits.dataset, splits.dataset.data, _chosen(config, splits, count)
-    if data.dataset in PIXELS_ALREADY:
+    if data.dataset in spec.PIXELS_ALREADY:
         return dataset.train.images[chosen], dataset.train.labels[chosen]
     some = Part(dataset.source('train'), chosen)
     return views(some, 'train', spec.image_shape(data), data.crop_fraction, 'stop', _unheard)[:2]
@@ -143,7 +143,7 @@ def _batch(config: ConfigDict, splits: Splits, count: int, draw: int) -> tuple[n
         alone.train.phases.update(epochs=(), pixels=(), batch_sizes=())
     height, _, channels = spec.image_shape(data)
     steps = plan(alone, count, height)
-    if data.dataset in PIXELS_ALREADY:
+    if data.dataset in spec.PIXELS_ALREADY:
         places = steps.batch(draw)
         return splits.dataset.train.images[chosen][places], splits.dataset.train.labels[chosen][places], places
     some = Part(splits.dataset.source('train'), chosen)

@@ -60,7 +60,9 @@ def check(config: ConfigDict) -> None:
     _check_kinds(flat)
     networks.check(spec.architecture(config))
     _check_numbers(flat)
-    _check_data(config.data, flat)
+    _check_data(config.data)
+    _check_crops(config.data, flat)
+    _check_colours(config.data, flat)
     _check_examples(config)
     _check_training(config)
 
@@ -96,7 +98,7 @@ def _check_numbers(flat: Mapping[str, Any]) -> None:
     _rule(flat['seed'] < 2**32, 'seed', flat['seed'], 'be below 2**32')
 
 
-def _check_data(data: ConfigDict, flat: Mapping[str, Any]) -> None:
+def _check_data(data: ConfigDict) -> None:
     _rule(re.fullmatch(r'[a-z][a-z0-9_]*', data.dataset), 'data.dataset', data.dataset,
           'be a name of small letters, digits and _ (a folder is dataset=folder, data_dir=PATH)')  # fmt: skip
     _rule(0 < data.crop_fraction <= 1, 'data.crop_fraction', data.crop_fraction, 'be above 0 and at most 1')
@@ -109,10 +111,12 @@ def _check_data(data: ConfigDict, flat: Mapping[str, Any]) -> None:
           f'be 0 (all classes), or 2 to {classes}')  # fmt: skip
     _rule(data.normalize != 'imagenet' or channels == 3, 'data.normalize', data.normalize,
           f'be another one: {data.dataset} has {channels} channel')  # fmt: skip
+
+
+def _check_crops(data: ConfigDict, flat: Mapping[str, Any]) -> None:
     low, high = data.crop_area
-    _rule(
-        0 < low <= high <= 1, 'data.crop_area', flat['data.crop_area'], 'be two shares of the image, the smaller first'
-    )
+    _rule(0 < low <= high <= 1, 'data.crop_area', flat['data.crop_area'],
+          'be two shares of the image, the smaller first')  # fmt: skip
     low, high = data.crop_ratio
     _rule(0 < low <= high, 'data.crop_ratio', flat['data.crop_ratio'], 'be two ratios, the smaller first')
     low, high = data.crop_scale
@@ -120,6 +124,11 @@ def _check_data(data: ConfigDict, flat: Mapping[str, Any]) -> None:
     largest = max(spec.image_shape(data)[0], *flat['train.phases.pixels'], 0)
     _rule(data.crop != 'random_scale' or low >= largest, 'data.crop_scale', flat['data.crop_scale'],
           f'be at least the {largest} pixels of the crop')  # fmt: skip
+    _rule(data.crop == 'view' or data.dataset not in spec.PIXELS_ALREADY, 'data.crop', data.crop,
+          f'be view: the images of {data.dataset} are pixels already')  # fmt: skip
+
+
+def _check_colours(data: ConfigDict, flat: Mapping[str, Any]) -> None:
     *factors, hue = data.jitter
     _rule(all(0 <= each <= 1 for each in factors) and 0 <= hue <= 0.5, 'data.jitter', flat['data.jitter'],
           'be three numbers from 0 to 1, and one from 0 to 0.5')  # fmt: skip
@@ -129,15 +138,14 @@ def _check_data(data: ConfigDict, flat: Mapping[str, Any]) -> None:
         'data.rand_augment': data.rand_augment,
     }
     for key, asked in coloured.items():
-        _rule(not asked or channels == 3, key, flat[key], f'leave colours alone: {data.dataset} has none')
+        _rule(not asked or spec.image_shape(data)[2] == 3, key, flat[key],
+              f'leave colours alone: {data.dataset} has none')  # fmt: skip
     if data.dataset == 'digits':
         for key in ('data.jitter', 'data.rand_augment'):
             _rule(not (any(flat[key]) if key == 'data.jitter' else flat[key]), key, flat[key],
                   'be off: the pixels of digits are no bytes')  # fmt: skip
         for key, one in (('data.pixels', 8), ('data.channels', 1)):
             _rule(flat[key] in (0, one), key, flat[key], 'be 0: the images of digits are pixels already')
-    _rule(data.crop == 'view' or data.dataset not in spec.PIXELS_ALREADY, 'data.crop', data.crop,
-          f'be view: the images of {data.dataset} are pixels already')  # fmt: skip
 
 
 def _check_examples(config: ConfigDict) -> None:

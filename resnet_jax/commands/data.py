@@ -69,7 +69,6 @@ def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 
 def _stats(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from resnet_jax.data import sources
-    from resnet_jax.data.arrays import PIXELS_ALREADY
     from resnet_jax.data.survey import survey
     from resnet_jax.data.survey_tables import tables
     from resnet_jax.display import progress
@@ -80,7 +79,7 @@ def _stats(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         settings.update(dataset='folder', data_dir=str(folder))
     else:
         settings.update(dataset=arguments.what, data_dir=arguments.data_dir)
-    if settings.dataset in PIXELS_ALREADY:
+    if settings.dataset in spec.PIXELS_ALREADY:
         raise UserError(f'{settings.dataset} is no set of image files, of which data stats tells; give another')
     if arguments.pixels < 1:
         raise UserError(f'--pixels is {arguments.pixels}; it must be at least 1')

@@ -44,6 +44,6 @@ def _synthetic(data: ConfigDict) -> tuple[Split, Split, tuple[str, ...]]:
     return noise(spec.DATASETS['synthetic'][2]), noise(TESTS['synthetic']), tuple(map(str, range(labels)))
 
 
-PIXELS_ALREADY = {'digits': _digits, 'synthetic': _synthetic}
+MADE_BY = {'digits': _digits, 'synthetic': _synthetic}
 PLACES = {'digits': 'in scikit-learn', 'synthetic': 'noise, made when it is asked for'}
 TESTS = {'digits': DIGITS_TEST, 'synthetic': 256}

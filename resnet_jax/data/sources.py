@@ -10,13 +10,13 @@ from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.data import records, stored
-from resnet_jax.data.arrays import PIXELS_ALREADY, PLACES, TESTS, Split
+from resnet_jax.data.arrays import MADE_BY, PLACES, TESTS, Split
 from resnet_jax.data.hold_out import held_out
 from resnet_jax.data.source import Part, Source
 from resnet_jax.data.views import views
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress, silent
-from resnet_jax.spec import DATASETS
+from resnet_jax.spec import DATASETS, PIXELS_ALREADY
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Dataset:
     def classes(self) -> tuple[str, ...]:
         """Their names, in order of labels; where the head has more outputs than there are classes, of those too."""
         arrays = self.data.dataset in PIXELS_ALREADY
-        names = PIXELS_ALREADY[self.data.dataset](self.data)[2] if arrays else self._opened.classes
+        names = MADE_BY[self.data.dataset](self.data)[2] if arrays else self._opened.classes
         return names + tuple(f'output {label}' for label in range(len(names), spec.outputs(self.data)))
 
     def source(self, split: str) -> Source:
@@ -78,7 +78,7 @@ class Dataset:
 
     def _views(self, split: str) -> Split:
         if self.data.dataset in PIXELS_ALREADY:
-            train, test, _ = PIXELS_ALREADY[self.data.dataset](self.data)
+            train, test, _ = MADE_BY[self.data.dataset](self.data)
             whole = test if split == 'test' else train
             chosen = self._chosen(split, len(whole), lambda: whole.labels)
             return whole if chosen is None else Split(whole.images[chosen], whole.labels[chosen])

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from resnet_jax import memory, spec
 from resnet_jax.data import resident, sources
-from resnet_jax.data.arrays import PIXELS_ALREADY
 from resnet_jax.data.augment import IMAGENET, Normalization, statistics
 from resnet_jax.data.resident import Examples
 from resnet_jax.data.source import Part, chunks
@@ -77,7 +76,7 @@ class Splits:
         Raises:
           UserError: it says what cannot be.
         """
-        if self.placement == 'stream' and self.dataset.data.dataset in PIXELS_ALREADY:
+        if self.placement == 'stream' and self.dataset.data.dataset in spec.PIXELS_ALREADY:
             raise UserError(f'config.run.placement is stream, but the images of {self.dataset.data.dataset} are pixels '
                             'in memory already; leave it at auto')  # fmt: skip
         return self.placement == 'stream' or self._too_large('test')
