@@ -5,14 +5,16 @@
 
 | network           | paper                                             | test error there, %              |
 |-------------------|---------------------------------------------------|----------------------------------|
-| preact_resnet164  | He et al. 2016, arXiv 1603.05027, table 4         | 24.33 (mean of 5)                |
-| preact_resnet1001 | the same                                          | 22.71 (mean of 5)                |
+| preact_resnet164  | He et al. 2016, arXiv 1603.05027, table 4         | 24.33 (median of 5)              |
+| preact_resnet1001 | the same                                          | 22.71 (median of 5)              |
 | wrn28_10          | Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 5; its own recipe below | 19.25 |
 
 Any other network of `resnet-jax describe` is trained like the first. Wide networks get their paper's recipe: decay
-5e-4, Nesterov, the rate times 0.2 after epochs 60, 120 and 160 of 200, channel statistics.
+5e-4, Nesterov, the rate times 0.2 after epochs 60, 120 and 160 of 200, channel statistics; the crops are padded with
+zeros here, with reflections there.
 
-64,000 steps of 128; minutes on an accelerator for the shallow ones, days on two CPU cores. Not trained here.
+64,000 steps of 128, or 78,000 of a wide one; minutes on an accelerator for the shallow ones, days on two CPU cores.
+Not trained here.
 """
 
 from ml_collections import ConfigDict

@@ -127,7 +127,8 @@ def get_config() -> ConfigDict:
     run.snapshots = (0,)  # steps kept for good
     run.scan_from = 5  # bodies of so many blocks train as one compiled loop, shorter ones block by block: faster steps
     run.placement = 'auto'  # of images: device (all of a split, on each), stream (decoded as they are needed), or auto:
-    #                         on the device where they fit; the batches are the same
+    #                         on the device where they fit; the batches are the same, but where images are skipped.
+    #                         Crops of the originals are always streamed
     run.workers = 0  # processes that decode a stream; 0: threads of this one, which scale to some ten cores
     run.tensorboard = True  # event files beside metrics.jsonl
     return config

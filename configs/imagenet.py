@@ -21,6 +21,7 @@ ResNet-50 are 1.4e18 multiply-adds: about 15 hours of one GPU at 2,000 images a 
 from ml_collections import ConfigDict
 
 from configs import default
+from resnet_jax.errors import UserError
 from resnet_jax.models import zoo
 
 NETWORKS = {
@@ -33,6 +34,8 @@ NETWORKS = {
 
 def get_config(argument: str = 'goyal2017') -> ConfigDict:
     first, _, second = argument.partition(',')
+    if second and first not in NETWORKS:
+        raise UserError(f'configs/imagenet.py:{argument}: the recipe comes first, one of {", ".join(NETWORKS)}')
     recipe, network = (first, second or NETWORKS[first]) if first in NETWORKS else ('goyal2017', first)
     config = default.get_config()
     config.network.update(zoo.settings(network))
@@ -55,18 +58,18 @@ def _he2015(config: ConfigDict) -> None:
 
 
 def _goyal2017(config: ConfigDict) -> None:
-    """Batches of 256 as in its table 1; for larger ones the rate is 0.1 · batch / 256, which the warm-up is for. γ of
-    each block's last BN starts at 0; BN's parameters are not decayed."""
+    """Batches of 256 as in its table 1; for larger ones the rate is 0.1 · batch / 256 after five epochs of warm-up:
+    --config.train.schedule.warmup=linear (which starts from 0, the paper's from 0.1). γ of each block's last BN starts
+    at 0; BN's parameters are not decayed. The last layer starts as all do here, not from N(0, 0.01)."""
     _zero_gamma(config)
     config.data.normalize = 'imagenet'
     config.train.update(batch_size=256, nesterov=True, decay_norm_and_bias=False)
-    config.train.schedule.update(
-        learning_rate=0.1, boundaries=(30, 60, 80), steps=90, warmup='linear', warmup_steps=5
-    )  # fmt: skip
+    config.train.schedule.update(learning_rate=0.1, boundaries=(30, 60, 80), steps=90, warmup_steps=5)
 
 
 def _bag_of_tricks(config: ConfigDict) -> None:
-    """Batches of 1,024, a cosine, smoothed labels and mixup, with which it goes on for 200 epochs instead of 120."""
+    """Batches of 1,024, a cosine, smoothed labels and mixup, with which it goes on for 200 epochs instead of 120. Of
+    colours, brightness, contrast and saturation change, as in GluonCV; the paper names hue in place of contrast."""
     _zero_gamma(config)
     config.data.update(normalize='imagenet', jitter=(0.4, 0.4, 0.4, 0.0), lighting=0.1)
     config.train.update(

@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -154,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     argv = _joined(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    warnings.filterwarnings('ignore', 'Image size')  # Pillow's, of what is then refused by name
     top = parser()
     arguments, rest = top.parse_known_args(argv)
     if not arguments.command:  # argparse would ask for a command alone, and say nothing of the word that is wrong

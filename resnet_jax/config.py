@@ -36,6 +36,7 @@ def from_arguments(arguments: Sequence[str], resolve: Callable[[ConfigDict], Non
     config = overridden(config, overrides)
     with config.unlocked():
         if resolve:
+            validity.check_values(config)
             resolve(config)
     validity.check(config)
     return config

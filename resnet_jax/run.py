@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from resnet_jax import memory, validity
+from resnet_jax import memory, spec, validity
 from resnet_jax.analysis.features import check_names, features
 from resnet_jax.analysis.lesion import delete, deletion
 from resnet_jax.analysis.saliency import saliency

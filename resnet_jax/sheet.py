@@ -21,6 +21,7 @@ from resnet_jax.data.rand_augment import OPERATIONS, operate
 from resnet_jax.data.source import Part
 from resnet_jax.data.views import views
 from resnet_jax.errors import UserError
+from resnet_jax.progress import silent
 from resnet_jax.report import figures
 from resnet_jax.train.splits import Splits
 
@@ -124,7 +125,7 @@ def _first(config: ConfigDict, splits: Splits, count: int) -> tuple[np.ndarray, 
     if data.dataset in spec.PIXELS_ALREADY:
         return dataset.train.images[chosen], dataset.train.labels[chosen]
     some = Part(dataset.source('train'), chosen)
-    return views(some, 'train', spec.image_shape(data), data.crop_fraction, 'stop', _unheard)[:2]
+    return views(some, 'train', spec.image_shape(data), data.crop_fraction, 'stop', silent)[:2]
 
 
 def _chosen(config: ConfigDict, splits: Splits, count: int) -> np.ndarray:
@@ -164,10 +165,6 @@ def _target(shares: np.ndarray, classes: Sequence[str]) -> str:
 
 def _white(data: ConfigDict) -> int:
     return WHITE.get(data.dataset, 255)
-
-
-def _unheard(what: str, done: int, total: int) -> None:
-    del what, done, total
 
 
 def _grid(columns: list[Seen], heads: list[str]) -> Figure:

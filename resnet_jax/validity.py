@@ -56,15 +56,28 @@ def check(config: ConfigDict) -> None:
     Raises:
       UserError: one line with the key, its value and what is allowed.
     """
+    check_values(config)
     flat = spec.flatten(config)
-    _check_kinds(flat)
     networks.check(spec.architecture(config))
-    _check_numbers(flat)
     _check_data(config.data)
     _check_crops(config.data, flat)
     _check_colours(config.data, flat)
     _check_examples(config)
     _check_training(config)
+
+
+def check_values(config: ConfigDict) -> None:
+    """Refuses single values that mean nothing, which can be said before the data are asked.
+
+    Raises:
+      UserError: one line with the key, its value and what is allowed.
+    """
+    flat = spec.flatten(config)
+    _check_kinds(flat)
+    _check_numbers(flat)
+    phases = config.train.phases
+    lengths = {len(phases[key]) for key in ('epochs', 'pixels', 'batch_sizes')}
+    _rule(len(lengths) == 1, 'train.phases', phases.to_dict(), 'have as many epochs as pixels and batch_sizes')
 
 
 def _check_kinds(flat: Mapping[str, Any]) -> None:
@@ -76,7 +89,8 @@ def _check_kinds(flat: Mapping[str, Any]) -> None:
         _rule(all(type(each) is int and each >= least for each in flat[key]), key, flat[key],
               f'hold whole numbers of at least {least}')  # fmt: skip
     for key in ('data.crop_area', 'data.crop_ratio', 'data.jitter'):
-        _rule(all(type(each) in (int, float) for each in flat[key]), key, flat[key], 'hold numbers')
+        _rule(all(type(each) in (int, float) and math.isfinite(each) for each in flat[key]), key, flat[key],
+              'hold finite numbers')  # fmt: skip
     ratios = flat['network.mid_ratios']
     _rule(all(type(each) in (int, float) and 0 < each < math.inf for each in ratios), 'network.mid_ratios', ratios,
           'hold positive numbers')  # fmt: skip
@@ -101,7 +115,7 @@ def _check_numbers(flat: Mapping[str, Any]) -> None:
 def _check_data(data: ConfigDict) -> None:
     _rule(re.fullmatch(r'[a-z][a-z0-9_]*', data.dataset), 'data.dataset', data.dataset,
           'be a name of small letters, digits and _ (a folder is dataset=folder, data_dir=PATH)')  # fmt: skip
-    _rule(0 < data.crop_fraction <= 1, 'data.crop_fraction', data.crop_fraction, 'be above 0 and at most 1')
+    _rule(0.1 <= data.crop_fraction <= 1, 'data.crop_fraction', data.crop_fraction, 'be from 0.1 to 1')
     _rule(0 < data.test_share < 1, 'data.test_share', data.test_share, 'be above 0 and below 1')
     channels, classes = spec.image_shape(data)[2], spec.outputs(data)
     own = 0 if data.dataset == 'synthetic' else spec.DATASETS.get(data.dataset, ((), 0, 0))[1]
@@ -175,13 +189,11 @@ def _check_training(config: ConfigDict) -> None:
     _rule(not active or config.network.shortcut != 'none', 'train.active_blocks', active,
           'be 0 in a network without shortcuts: where a block is deleted nothing would pass')  # fmt: skip
     phases = config.train.phases
-    lengths = [len(phases[key]) for key in ('epochs', 'pixels', 'batch_sizes')]
-    _rule(len(set(lengths)) == 1, 'train.phases', phases.to_dict(), 'have as many epochs as pixels and batch_sizes')
-    _rule(not lengths[0] or config.data.crop != 'view', 'data.crop', config.data.crop,
+    _rule(not phases.epochs or config.data.crop != 'view', 'data.crop', config.data.crop,
           'be random_resized or random_scale where train.phases change the size')  # fmt: skip
-    _rule(not lengths[0] or config.data.normalize != 'pixel_mean', 'data.normalize', config.data.normalize,
+    _rule(not phases.epochs or config.data.normalize != 'pixel_mean', 'data.normalize', config.data.normalize,
           'be channel or imagenet where train.phases change the size')  # fmt: skip
-    _rule(not lengths[0] or config.network.pool != 'flatten', 'network.pool', config.network.pool,
+    _rule(not phases.epochs or config.network.pool != 'flatten', 'network.pool', config.network.pool,
           'be another one where train.phases change the size')  # fmt: skip
     smoothing = config.train.label_smoothing
     _rule(not smoothing or config.train.loss == 'softmax', 'train.label_smoothing', smoothing,

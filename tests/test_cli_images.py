@@ -109,7 +109,7 @@ MISTAKES = {
     'too few outputs': ({'data__labels': 2}, 'config.data.labels is 2, but folder has 3 classes', 'set it to 0'),
     'too large a batch': ({'train__batch_size': 13}, 'train.batch_size is 13', 'at most the 12 training examples'),
     'in the memory': ({'run__placement': 'device'}, 'cuts from the originals', 'data.crop=view'),
-    'too much held out': ({'data__selection': 12}, 'train.batch_size is 4', 'at most the 0 training examples'),
+    'too much held out': ({'data__selection': 12}, 'data.selection is 12', 'below the 12 training examples'),
     'too few left': ({'data__examples': 13}, 'data.examples is 13', 'leave 12 training examples'),
     'negative': ({'data__examples': -1}, 'data.examples is -1', 'at least 0'),
     'a lost start': ({'train__start_from': '/nowhere'}, '/nowhere holds no run', 'train one'),
@@ -219,6 +219,7 @@ def test_the_survey_names_what_cannot_be_read_and_goes_on(photographs, tmp_path)
         (['list', '--all'], 'data list does not take --all'),
         (['prepare', 'nowhere'], 'nowhere is neither a folder nor cifar10 nor cifar100; give one'),
         (['prepare', 'digits'], 'digits needs no preparing'),
+        (['prepare', 'cifar10', '--out', '{tmp}'], '--out and --name are for a folder of images'),
         (['prepare', 'imagenet2012'], 'with an account of image-net.org'),
         (['prepare', '{folder}', '--name', 'cifar10'], 'the name cifar10 is taken; give another with --name'),
         (['prepare', '{folder}', '--name', 'My-photos'], "the name 'My-photos' is none that TFDS reads"),
@@ -226,7 +227,7 @@ def test_the_survey_names_what_cannot_be_read_and_goes_on(photographs, tmp_path)
     ids=lambda value: ' '.join(map(str, value)) if isinstance(value, list) else '',
 )
 def test_what_cannot_be_told_or_prepared_is_one_line(photographs, tmp_path, arguments, said):
-    arguments = [photographs if word == '{folder}' else word for word in arguments]
-    out = ['--out', tmp_path / 'tfds'] if arguments[0] == 'prepare' else []
-    assert said in one_line(call('data', *arguments, *out))
+    out = ['--out', '{tmp}'] if '{folder}' in arguments and arguments[0] == 'prepare' else []
+    words = [str(word).format(folder=photographs, tmp=tmp_path / 'tfds') for word in (*arguments, *out)]
+    assert said in one_line(call('data', *words))
     assert not (tmp_path / 'tfds').exists()

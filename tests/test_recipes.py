@@ -7,6 +7,7 @@ import pytest
 from configs import default
 from resnet_jax import config as configuration
 from resnet_jax import spec
+from resnet_jax.errors import UserError
 from resnet_jax.models import zoo
 
 # CIFAR-10 and the digits
@@ -171,8 +172,8 @@ def of_imagenet(epochs, **more):
 
 BOXES = {'data.crop': 'random_resized', 'data.normalize': 'imagenet'}
 NOT_DECAYED = {'train.decay_norm_and_bias': False, 'train.nesterov': True}
-LINEAR = {'train.schedule.warmup': 'linear', 'train.schedule.warmup_steps': 5}
-COSINE = {'train.schedule.name': 'cosine', **LINEAR}
+FIVE = {'train.schedule.warmup_steps': 5}
+COSINE = {'train.schedule.name': 'cosine', 'train.schedule.warmup': 'linear', **FIVE}
 
 
 def test_he2015_is_its_section_3_4():
@@ -191,11 +192,12 @@ def test_he2015_is_its_section_3_4():
 
 
 def test_goyal2017_is_its_section_5():
-    """90 epochs of 0.1 a batch of 256, divided by 10 after 30, 60 and 80, five of warm-up; γ of the last BN is 0."""
+    """90 epochs of 0.1 a batch of 256, divided by 10 after 30, 60 and 80; γ of the last BN is 0. The warm-up of five
+    epochs is that of larger batches."""
     settings, network = recipe('goyal2017')
     assert network == {'gain': 'zero_gamma'}
     assert settings == of_imagenet(90, **{
-        **BOXES, **NOT_DECAYED, **LINEAR, 'train.batch_size': 256, 'train.schedule.boundaries': [30, 60, 80],
+        **BOXES, **NOT_DECAYED, **FIVE, 'train.batch_size': 256, 'train.schedule.boundaries': [30, 60, 80],
     })  # fmt: skip
     config = configuration.load('configs/imagenet.py:goyal2017')
     assert (config.data.crop_area, config.data.crop_ratio) == ((0.08, 1.0), (3 / 4, 4 / 3))
@@ -227,6 +229,8 @@ def test_a_networks_name_alone_is_goyals_recipe_and_beside_a_recipe_it_replaces_
     assert differences('configs/imagenet.py:he2015,resnet101_v1', 'configs/imagenet.py:he2015') == {
         'network.stage_blocks': [3, 4, 23, 3]
     }
+    with pytest.raises(UserError, match='the recipe comes first, one of he2015, goyal2017'):
+        configuration.load('configs/imagenet.py:resnet101_v1,he2015')
     plain = spec.flatten(configuration.load('configs/imagenet.py:goyal2017,plain34'))
     assert plain['network.gain'] == 'none'  # without a shortcut nothing would pass where γ is 0
 
@@ -245,6 +249,7 @@ def test_a_folder_is_fine_tuned_gently_and_trained_from_scratch_as_imagenet_is()
     assert {key: value for key, value in scratch.items() if not key.startswith('run.')} == {
         'data.dataset': 'folder', 'data.pixels': 0, 'network.gain': 'none', 'train.batch_size': 32,
         'train.decay_norm_and_bias': True, 'train.schedule.name': 'cosine', 'train.schedule.steps': 100,
-        'train.schedule.boundaries': [32_000, 48_000], 'train.schedule.warmup_steps': 1,
+        'train.schedule.boundaries': [32_000, 48_000], 'train.schedule.warmup': 'linear',
+        'train.schedule.warmup_steps': 1,
     }  # fmt: skip
     assert common.items() <= spec.flatten(configuration.load('configs/folder.py:scratch,resnet18')).items()

@@ -49,7 +49,12 @@ def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     folder = Path(arguments.what).expanduser()
     if arguments.what not in spec.DATASETS and not folder.is_dir():
         raise UserError(f'{arguments.what} is neither a folder nor {" nor ".join(stored.OWN_ARCHIVES)}; give one')
-    if arguments.what in spec.DATASETS:
+    of_archive = arguments.what in spec.DATASETS
+    if of_archive and (arguments.out or arguments.name):
+        raise UserError(f'--out and --name are for a folder of images; {arguments.what} goes into --data-dir')
+    if arguments.archive and not of_archive:
+        raise UserError(f'--archive is for {" and ".join(stored.OWN_ARCHIVES)}; {folder} is a folder of images')
+    if of_archive:
         with progress() as show:
             path = prepare.prepare(arguments.what, stored.directory(arguments.data_dir), arguments.archive, show)
         console.print(f'{arguments.what} is in {path}')
@@ -77,6 +82,8 @@ def _stats(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     folder = Path(arguments.what).expanduser()
     if folder.is_dir():
         settings.update(dataset='folder', data_dir=str(folder))
+    elif '/' in arguments.what or arguments.what == 'folder':
+        raise UserError(f'there is no folder {folder}; give one, or the name of a dataset')
     else:
         settings.update(dataset=arguments.what, data_dir=arguments.data_dir)
     if settings.dataset in spec.PIXELS_ALREADY:
@@ -100,6 +107,10 @@ def _show(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         settings = configuration.from_arguments(rest, partial(resolve, progress=show))
         if settings is None:
             raise UserError('data show takes a config: --config FILE, whose augmentation it draws')
+        if arguments.draws < 1:
+            raise UserError(f'--draws is {arguments.draws}; it must be at least 1')
+        if arguments.operations and settings.data.dataset in spec.PIXELS_ALREADY:
+            raise UserError(f'--operations draws photographs, and the images of {settings.data.dataset} are none')
         sources.check(settings.data)
         import jax
 

@@ -1,9 +1,12 @@
 """Batches on the host by their number: a pure function of it, whoever makes them."""
 
+import multiprocessing
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -77,21 +80,19 @@ class TrainingBatches(Batches):
         indices, pixels = self.plan.batch(number), self.plan.at(number).phase.pixels
         draws = np.random.RandomState([CROPS, self.plan.seed, number]).random_sample((len(indices), DRAWS))
         indices, draws = self.share.of(indices), self.share.of(draws)
-        images, labels = (
-            np.empty((len(indices), pixels, pixels, self.channels), np.uint8),
-            np.empty(len(indices), np.int32),
-        )
-        skipped = []
+        images = np.empty((len(indices), pixels, pixels, self.channels), np.uint8)
+        labels, skipped = np.empty(len(indices), np.int32), []
+        read = partial(self._readable, pixels)
         try:
-            for at, example in enumerate(self.source.read(indices)):
-                found, failed = self._readable(int(indices[at]), example, draws[at], pixels)
+            examples = enumerate(parallel(read, indices.tolist(), self.source.read(indices), draws))
+            for at, (found, failed) in examples:
                 images[at], labels[at] = found
                 skipped += failed
         except UserError as error:
             return _failed(str(error))
         return Batch(images, labels, np.ones(len(labels), bool), tuple(skipped), '')
 
-    def _readable(self, index: int, example: Example | Unreadable, draws: np.ndarray, pixels: int):
+    def _readable(self, pixels: int, index: int, example: Example | Unreadable, draws: np.ndarray):
         """Pixels and label of an example, or of the first after it that can be read; and what could not be."""
         failed = []
         for _ in range(TRIES):
@@ -135,9 +136,9 @@ class EvaluationBatches(Batches):
         there = [index for index in indices if index < len(self.source)]
         images, labels = np.zeros((len(indices), *self.shape), np.uint8), np.zeros(len(indices), np.int32)
         inside, skipped = np.zeros(len(indices), bool), []
+        view = partial(view_of, shape=self.shape, crop_fraction=self.data.crop_fraction, stored=self.source.shape)
         try:
-            for at, example in enumerate(self.source.read(there)):
-                found = view_of(example, self.shape, self.data.crop_fraction, self.source.shape)
+            for at, found in enumerate(parallel(view, self.source.read(there))):
                 if isinstance(found, Unreadable):
                     skipped.append(unreadable(self.source, there[at], found, self.data.corrupt))
                 else:
@@ -146,6 +147,18 @@ class EvaluationBatches(Batches):
         except UserError as error:
             return _failed(str(error))
         return Batch(images, labels, inside, tuple(skipped), '')
+
+
+def parallel(function: Callable, *columns: Iterable) -> Iterable:
+    """`map`, on all cores: decoders let go of Python's lock. In a worker process, of which there are many, on one."""
+    if multiprocessing.parent_process():
+        return map(function, *columns)
+    return _threads().map(function, *columns)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 def _failed(error: str) -> Batch:

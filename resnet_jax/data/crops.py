@@ -41,7 +41,8 @@ def random_resized(draws: np.ndarray, width: int, height: int, area: tuple, rati
         if 0 < w <= width and 0 < h <= height:
             return _placed(draws[-2:], width, height, w, h)
     w, h = min(width, max(1, round(height * ratio[1]))), min(height, max(1, round(width / ratio[0])))
-    return _placed(np.array([0.5, 0.5]), width, height, w, h)
+    left, top = (width - w) // 2, (height - h) // 2
+    return Box(left, top, left + w, top + h)
 
 
 def random_scale(draws: np.ndarray, width: int, height: int, scale: tuple, pixels: int) -> Box:

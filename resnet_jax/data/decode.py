@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from resnet_jax.data.crops import Box
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF')
-EXIF = b'Exif\0\0'
+APP1 = b'\xff\xe1'  # what EXIF and XMP, which may say so too, begin with
+HEAD = 1 << 16  # bytes: they stand in front of all else
 ORIENTATION = 0x0112
 SMOOTHED = 1.5  # up to there bilinear interpolation needs no antialiasing to speak of, and is three times as fast
 LARGEST = 89_478_485  # pixels; Pillow warns from there on
@@ -72,7 +73,8 @@ def cut(encoded: bytes, choose: Callable[[int, int], Box], pixels: int, channels
       ValueError: these bytes are not an image of FORMATS, or not a whole one.
     """
     if not exact and (size := _plain_jpeg(encoded)):
-        return _cut_scaled(encoded, size, choose, pixels, channels)
+        with suppress(ValueError):  # of the strict decoder; what Pillow still takes is taken
+            return _cut_scaled(encoded, size, choose, pixels, channels)
     from PIL import Image
 
     with opened(encoded) as image:
@@ -96,7 +98,7 @@ def _plain_jpeg(encoded: bytes) -> tuple[int, int] | None:
 
 
 def _turned(encoded: bytes) -> bool:
-    if EXIF not in encoded[:1024]:  # it stands in front of all else
+    if APP1 not in encoded[:HEAD]:
         return False
 
     with opened(encoded) as image:

@@ -62,7 +62,8 @@ class Plan:
     def batch(self, step: int) -> np.ndarray:
         """The examples of a step; what does not fill a last batch is left out of that epoch."""
         epoch, index, phase = self.at(step)
-        return self.order(epoch)[index * phase.batch : (index + 1) * phase.batch]
+        places = np.arange(index * phase.batch, (index + 1) * phase.batch)
+        return order(self.seed, epoch, self.examples)[places // self.repeats]
 
     def steps(self, epochs: int) -> int:
         """How many steps these first epochs take."""

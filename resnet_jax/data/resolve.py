@@ -1,5 +1,7 @@
 """Fills in what only the data know of a config."""
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 from resnet_jax.data.order import plan
@@ -19,6 +21,8 @@ def resolve(config: ConfigDict, progress: Progress = silent) -> None:
       UserError: the dataset is not there, or has more classes than `data.labels`.
     """
     data = config.data
+    if data.dataset == 'folder' and data.data_dir:
+        data.data_dir = str(Path(data.data_dir).expanduser().absolute())  # the run is read from elsewhere too
     if data.dataset not in DATASETS:
         found = opened(data, progress)
         if data.labels and data.labels < len(found.classes):
@@ -41,6 +45,8 @@ def _epochs_to_steps(config: ConfigDict, examples: int) -> None:
     schedule, run = config.train.schedule, config.run
     schedule.update(boundaries=tuple(map(steps, schedule.boundaries)), steps=steps(schedule.steps),
                     warmup_steps=steps(schedule.warmup_steps))  # fmt: skip
-    run.update(steps=steps(run.steps), eval_every=steps(run.eval_every), save_every=steps(run.save_every),
+    average = steps(run.steps) / run.steps  # of the phases, whose epochs differ in steps
+    run.update(steps=steps(run.steps), eval_every=round(run.eval_every * average),
+               save_every=max(1, round(run.save_every * average)),
                snapshots=tuple(map(steps, run.snapshots)))  # fmt: skip
     config.unit = 'step'

@@ -54,6 +54,11 @@ class Dataset:
         names = MADE_BY[self.data.dataset](self.data)[2] if arrays else self._opened.classes
         return names + tuple(f'output {label}' for label in range(len(names), spec.outputs(self.data)))
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the files it is read from; empty where there are none."""
+        return '' if self.data.dataset in PIXELS_ALREADY else self._opened.fingerprint
+
     def source(self, split: str) -> Source:
         """The encoded images of a split (train, selection or test).
 
@@ -91,6 +96,8 @@ class Dataset:
     def _chosen(self, split: str, count: int, labels: Callable[[], np.ndarray]) -> np.ndarray | None:
         """Which examples of a stored split, in their order; None for all. Labels are read only if they matter."""
         data, chosen = self.data, np.arange(count)
+        if split != 'test' and data.selection >= count:
+            raise UserError(f'data.selection is {data.selection}; it must be below the {count} training examples')
         if split != 'test' and data.selection:
             held = held_out(labels(), data.selection)
             chosen = chosen[held if split == 'selection' else ~held]
@@ -179,7 +186,7 @@ def _check_fingerprint(data: ConfigDict, found: str) -> None:
 
 def _check_selection(data: ConfigDict) -> None:
     if data.dataset == 'folder':
-        return  # its index says; `_chosen` refuses what is too much
+        return  # how many there are its index says, when it is opened
     if data.dataset in PIXELS_ALREADY:
         examples = DATASETS[data.dataset][2]
     else:  # as the copy states it: its training images need not be there for its test split

@@ -38,9 +38,8 @@ def stream(batches: Batches, start: int, workers: int) -> Generator[Batch, None,
 
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # Grain hands absl's flags to its workers
-    threads = 1 if workers else os.cpu_count() or 1
     dataset = grain.MapDataset.source(batches)[start:]
-    made = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1))
+    made = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1 if workers else 2, prefetch_buffer_size=2))
     if workers:
         # What its workers had made and nobody took, Python removes in the end, and would warn of that.
         sys.warnoptions.append('ignore:resource_tracker:UserWarning')
@@ -105,7 +104,6 @@ class Streamed:
     data: ConfigDict
     shape: tuple[int, int, int]
     whole: NamedSharding
-    workers: int
     skipped: list[str] = field(default_factory=list)
 
     def batches(self, batch: int) -> Iterator[Masked]:
@@ -114,7 +112,7 @@ class Streamed:
         made = EvaluationBatches(self.source, self.data, self.shape, batch, this_process())
         self.skipped.clear()
         spread = NamedSharding(self.whole.mesh, PartitionSpec('data'))
-        for masked, host in placed(stream(made, 0, self.workers), spread):
+        for masked, host in placed(stream(made, 0, 0), spread):
             self.skipped.extend(host.skipped)
             yield masked
         check_any(len(self) - len(self.skipped), len(self))

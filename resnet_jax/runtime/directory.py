@@ -76,10 +76,15 @@ def read_title(run_dir: Path) -> str:
     return json.loads((run_dir / 'config.json').read_text())['title']
 
 
-def write_preprocessing(run_dir: Path, normalization: Sequence[ArrayLike], classes: Sequence[str]) -> None:
-    """Writes down mean and deviation, float32 of shape (h, w, c) or (1, 1, c), and the classes in order of labels."""
+def write_preprocessing(
+    run_dir: Path, normalization: Sequence[ArrayLike], classes: Sequence[str], fingerprint: str
+) -> None:
+    """Writes down mean and deviation, float32 of shape (h, w, c) or (1, 1, c), the classes in order of labels, and
+    the fingerprint of the images, empty where none were seen."""
     mean, deviation = (np.asarray(values, np.float32).tolist() for values in normalization)  # JSON keeps every bit
-    record = {'schema': SCHEMA, 'classes': list(classes), 'mean': mean, 'deviation': deviation}
+    record = {
+        'schema': SCHEMA, 'classes': list(classes), 'mean': mean, 'deviation': deviation, 'fingerprint': fingerprint,
+    }  # fmt: skip
     write_atomically(run_dir / 'preprocessing.json', (json.dumps(record) + '\n').encode())
 
 
@@ -93,6 +98,19 @@ def read_preprocessing(run_dir: Path) -> tuple[tuple[np.ndarray, np.ndarray], tu
     record = _read_record(path, missing=f'there is no {path}; restore it or train anew in another directory')
     mean, deviation = (np.asarray(record[key], np.float32) for key in ('mean', 'deviation'))
     return (mean, deviation), tuple(record['classes'])
+
+
+def check_data(run_dir: Path, fingerprint: str) -> None:
+    """Refuses to go on with a run on other images than it began with.
+
+    Raises:
+      UserError: the fingerprint that was written is another one.
+    """
+    path = run_dir / 'preprocessing.json'
+    before = _read_record(path, missing='')['fingerprint'] if path.exists() else ''
+    if before not in ('', fingerprint):
+        raise UserError(f'{run_dir} was trained on another copy of its dataset; set --config.data.data_dir to that '
+                        'one, or give another directory with --run')  # fmt: skip
 
 
 def has_checkpoint(run_dir: Path, step: int) -> bool:

@@ -26,7 +26,7 @@ class Feeding(NamedTuple):
     """`advance(state, until) -> state` trains up to step `until`, or to a step that cannot be done, within an epoch.
 
     Attributes:
-      skipped: what could not be read so far, where and why; another example stood in for each.
+      skipped: what could not be read since the start, once each, where and why; another stood in for it.
       close: ends what makes batches ahead.
     """
 
@@ -86,7 +86,7 @@ def _advance(
             batch, host = next(batches)
         except UserError as error:
             raise Unfed(str(error), state) from None
-        skipped.extend(host.skipped)
+        skipped.extend(line for line in host.skipped if line not in skipped)
         state = step(state, batch.images, batch.labels, normalization)
     return state
 

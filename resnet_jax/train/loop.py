@@ -17,7 +17,7 @@ from resnet_jax.runtime import directory, mesh
 from resnet_jax.runtime.checkpoint import Checkpoints
 from resnet_jax.runtime.environment import differences, environment, fingerprint
 from resnet_jax.runtime.signals import StopRequest, stop_request
-from resnet_jax.train.evaluate import Evaluation, evaluate
+from resnet_jax.train.evaluate import evaluate
 from resnet_jax.train.feeding import Feeding, Unfed, resident_feeding, streamed_feeding
 from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.schedule import learning_rate
@@ -41,12 +41,19 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
       UserError: what the config asks for cannot be, or the loss became non-finite.
       Stopped: by SIGINT or SIGTERM, after the state was saved.
     """
-    devices = [mesh.data_mesh(batch) for batch in (*config.train.phases.batch_sizes, config.train.batch_size)][-1]
+    for batch in config.train.phases.batch_sizes:
+        mesh.data_mesh(batch)  # refuses what the devices do not divide
+    devices = mesh.data_mesh(config.train.batch_size)
     with directory.held(run_dir), stop_request() as stop:
         directory.check(run_dir, config)
         splits = place_dataset(config, mesh.whole(devices), partial(_loading, watch))
         _check_batch(config, splits.dataset.count('train'))
         splits.read()
+        streamed = splits.training_streamed
+        examples = splits.dataset.count('train') if streamed else len(splits.train.labels)
+        _check_batch(config, examples)  # what was skipped is not among them
+        normalization = splits.normalization
+        directory.check_data(run_dir, splits.dataset.fingerprint)
         network, optimizer = make_network(config), make_optimizer(config)
         checkpoints = Checkpoints(run_dir, keep=config.run.keep, snapshots=config.run.snapshots)
         if checkpoints.steps:
@@ -55,12 +62,10 @@ def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> N
             state = jax.device_put(starting_state(network, optimizer, config), mesh.whole(devices))
         # Not before all of it was found to be possible: the directory is then this run's.
         directory.create(run_dir, config)
-        directory.write_preprocessing(run_dir, splits.normalization, splits.classes)
+        directory.write_preprocessing(run_dir, normalization, splits.classes, splits.dataset.fingerprint)
         recorder = Recorder(run_dir, int(state.step), watch, tensorboard=config.run.tensorboard)
         if int(state.step) == 0:
             checkpoints.save(0, state)
-        streamed = splits.training_streamed
-        examples = splits.dataset.count('train') if streamed else len(splits.train.labels)
         schedule = plan(config, examples, network.arch.image_shape[0])
         parts = (network, optimizer, config, splits, schedule)
         feeding = streamed_feeding(*parts, int(state.step)) if streamed else resident_feeding(*parts)
@@ -138,12 +143,12 @@ def _run(
     rate, clock = learning_rate(config.train.schedule), Clock()
     step, told = int(state.step), 0  # of what was skipped
     while True:
-        if _due(step, config.run.eval_every, config.run.steps) and ('test', step) not in recorder.recorded:
-            result = evaluate(network, state.variables, splits.test, splits.normalization, batch=config.run.eval_batch)
-            _record_test(recorder, step, result)
-            clock.pause()
+        # Saved first: what evaluation meets, a broken image say, loses nothing.
         if _due(step, config.run.save_every, config.run.steps) or step in config.run.snapshots:
             checkpoints.save(step, state)
+            clock.pause()
+        if _due(step, config.run.eval_every, config.run.steps) and ('test', step) not in recorder.recorded:
+            _test(config, network, state, splits, recorder)
             clock.pause()
         if stop:
             checkpoints.save(step, state)
@@ -204,10 +209,15 @@ def _record_train(
     return state._replace(sums=jax.device_put(no_sums(), state.sums.loss.sharding))
 
 
-def _record_test(recorder: Recorder, step: int, result: Evaluation) -> None:
+def _test(config: ConfigDict, network: ResNet, state: TrainState, splits: Splits, recorder: Recorder) -> None:
+    result = evaluate(network, state.variables, splits.test, splits.normalization, batch=config.run.eval_batch)
+    skipped = splits.skipped('test')
     recorder(
-        'test', step, loss=result.loss, error=result.error, correct=result.correct, examples=result.examples
+        'test', int(state.step), loss=result.loss, error=result.error, correct=result.correct,
+        examples=result.examples, **({'skipped': len(skipped)} if skipped else {}),
     )  # fmt: skip
+    if not any(kind == 'test' and step < int(state.step) for kind, step in recorder.recorded):
+        _tell_skipped(skipped, 0, recorder.watch)
 
 
 @jax.jit

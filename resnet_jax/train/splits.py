@@ -94,6 +94,11 @@ class Splits:
                             'streamed; set data.crop=view or leave the placement at auto')  # fmt: skip
         return crop != 'view' or self.streamed or self._too_large('test', 'train')
 
+    def skipped(self, name: str) -> list[str]:
+        """What of a split could not be read when it was read last, where and why."""
+        split = getattr(self, name)
+        return split.skipped if isinstance(split, Streamed) else self.dataset.skipped.get(name, [])
+
     def read(self) -> 'Splits':
         """Itself, with all read now that training needs and that fits: what is damaged is found before anything is
         computed."""
@@ -111,7 +116,7 @@ class Splits:
     def _split(self, name: str) -> Examples | Streamed:
         if self.streamed or (name == 'train' and self._too_large('test', 'train')):
             data, dataset = self.dataset.data, self.dataset
-            return Streamed(name, dataset.source(name), data, spec.image_shape(data), self.sharding, self.workers)
+            return Streamed(name, dataset.source(name), data, spec.image_shape(data), self.sharding)
         split = getattr(self.dataset, name)
         return resident.place(split.images, split.labels, self.sharding)
 

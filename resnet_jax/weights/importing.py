@@ -136,7 +136,7 @@ def _write(run_dir: Path, config: ConfigDict, variables: dict, classes: Sequence
         partial.mkdir(parents=True)
         directory.create(partial, config)
         directory.write_environment(partial, environment())
-        directory.write_preprocessing(partial, augment.IMAGENET, classes)
+        directory.write_preprocessing(partial, augment.IMAGENET, classes, '')
         Checkpoints(partial, keep=config.run.keep, snapshots=config.run.snapshots).save(0, _state(config, variables))
         write_atomically(partial / 'weights.json', (json.dumps(record, indent=2) + '\n').encode())
         partial.rename(run_dir)

@@ -85,6 +85,7 @@ def test_the_first_of_ten_tries_that_fits_is_taken_or_else_the_largest_central_b
     row[2 * tries : 2 * TRIES : 2] = (0.025 - 0.01) / 0.99
     left, top, right, bottom = random_resized(row, 100, 10, (0.01, 1.0), RATIO)
     assert (right - left, bottom - top) == ((5, 5) if tries < TRIES else (round(10 * 4 / 3), 10))
+    assert tries < TRIES or (left, top) == ((100 - 13) // 2, 0)
     assert abs((left + right) / 2 - 50) <= 0.5 and abs((top + bottom) / 2 - 5) <= 0.5
 
 
@@ -94,7 +95,7 @@ def test_where_nothing_fits_the_box_is_central_whatever_the_last_draws(width, he
     row[1 : 2 * TRIES : 2] = 0.5 if width != height else 0.0
     left, top, right, bottom = random_resized(row, width, height, (1.0, 1.0), RATIO)
     assert (right - left, bottom - top) == (w, h)
-    assert abs(left + right - width) <= 1 and abs(top + bottom - height) <= 1
+    assert (left, top) == ((width - w) // 2, (height - h) // 2)  # torchvision's
 
 
 # A random square of an image resized at random

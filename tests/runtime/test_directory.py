@@ -90,7 +90,7 @@ def test_a_directory_that_cannot_be_written_is_refused(config, tmp_path):
 @pytest.mark.parametrize('shape', [(1, 1, 3), (8, 8, 1)])
 def test_preprocessing_comes_back_to_the_bit(tmp_path, shape):
     mean = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    directory.write_preprocessing(tmp_path, (mean, mean**2), ['tench', 'ünïcode', '0'])
+    directory.write_preprocessing(tmp_path, (mean, mean**2), ['tench', 'ünïcode', '0'], 'abc')
     (read, squares), classes = directory.read_preprocessing(tmp_path)
     assert classes == ('tench', 'ünïcode', '0') and read.dtype == squares.dtype == np.float32
     np.testing.assert_array_equal(read, mean, strict=True)
