@@ -84,7 +84,7 @@ class TrainingBatches(Batches):
         labels, skipped = np.empty(len(indices), np.int32), []
         read = partial(self._readable, pixels)
         try:
-            examples = enumerate(parallel(read, indices.tolist(), self.source.read(indices), draws))
+            examples = enumerate(parallel(read, map(int, indices), self.source.read(indices), draws))
             for at, (found, failed) in examples:
                 images[at], labels[at] = found
                 skipped += failed

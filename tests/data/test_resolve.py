@@ -64,7 +64,7 @@ def test_an_epoch_has_as_many_whole_batches_as_the_settings_leave(epochs, settin
 
 def test_through_phases_each_epoch_counts_the_steps_of_its_own_batch(epochs):
     """Epoch 0 in batches of 20, epochs 1 and 2 of 8, all after that of 5: 2, 5, 5, 8, 8 steps. What is done every so
-    many epochs is done every so many steps: an epoch has 5 on average."""
+    many epochs is done every so many steps: an epoch of the run's four has 5 on average."""
     epochs.train.phases.update(epochs=(1, 2, 1), pixels=(16, 24, 32), batch_sizes=(20, 8, 5))
     resolve(epochs)
     assert steps(epochs) == (((7, 12), 28, 2), (20, 5, 10, (0, 12)))
