@@ -60,7 +60,7 @@ def get_config() -> ConfigDict:
     data.dataset = 'cifar10'  # digits, cifar10, cifar100, imagenet2012; the name of any other set in the TFDS directory
     #                          that has images and labels; folder: a folder of image files; synthetic: noise, to time
     data.data_dir = ''  # TFDS directory; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets. Of folder: that folder
-    data.test_share = 0.2  # of folder, where it has no test folder: the share of each class that is kept for testing
+    data.test_share = 0.2  # where there are no test images: the share of each class that is kept for testing
     data.pixels = 0  # side of the images that the network sees; 0: the dataset's own, 224 where they are of any size
     data.channels = 0  # of these images; 0: the dataset's own
     data.labels = 0  # outputs of the head; 0: the dataset's classes

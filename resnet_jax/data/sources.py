@@ -141,8 +141,17 @@ def opened(data: ConfigDict, progress: Progress = silent) -> Opened:
     features = records.features(copy)
     return Opened(
         features.classes, features.shape and features.shape[:2], features.channels, copy.fingerprint,
-        cache(lambda split: records.open_split(copy, split, features)),  # its labels are read once
+        cache(lambda split: _stored_split(copy, split, features, data.test_share)),  # its labels are read once
     )  # fmt: skip
+
+
+def _stored_split(copy: stored.Stored, split: str, features: records.Features, test_share: float) -> Source:
+    """A split of a prepared copy; of one that has no test split, its part of what there is."""
+    whole = records.open_split(copy, split, features)
+    if copy.names['test'] != 'train':
+        return whole
+    held = held_out(whole.labels, round(test_share * len(whole)))
+    return Part(whole, np.flatnonzero(held if split == 'test' else ~held))
 
 
 def folder_path(data: ConfigDict) -> Path:

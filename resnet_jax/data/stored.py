@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_jax.errors import UserError
+from resnet_jax.spec import DATASETS
 
 SPLITS = ('train', 'test')
 # Sets that `data prepare` makes; imagenet2012's own test split has no labels.
@@ -140,7 +141,9 @@ def _splits(dataset: str, path: Path, info: dict) -> tuple[dict[str, tuple[int, 
     tested_on = TESTED_ON.get(dataset, ('test', 'validation'))
     try:
         lengths = {split['name']: tuple(map(int, split['shardLengths'])) for split in info['splits']}
-        test = next((name for name in tested_on if name in lengths), tested_on[0])
+        # A set that states no test split gives a part of the other: `sources.opened` holds it out.
+        otherwise = tested_on[0] if dataset in DATASETS else 'train'
+        test = next((name for name in tested_on if name in lengths), otherwise)
         return {'train': lengths['train'], 'test': lengths[test]}, {'train': 'train', 'test': test}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path / "dataset_info.json"} does not state the examples in each file of the splits train '

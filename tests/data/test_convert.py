@@ -1,6 +1,7 @@
 """A folder of images -> a TFDS dataset -> the same bytes, labels and names; or nothing at all."""
 
 import contextlib
+import json
 import resource
 import sys
 from typing import Any
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from configs import default
 from resnet_jax.data import convert as converting
-from resnet_jax.data import records, stored
+from resnet_jax.data import records, sources, stored
 from resnet_jax.data.convert import convert, shards
 from resnet_jax.data.folder import open_folder
 from resnet_jax.progress import silent
@@ -186,3 +188,18 @@ def test_a_class_that_tfds_would_rename_is_refused(tmp_path, refused):
     )
     said = refused(convert, folder, tmp_path / 'tfds', 'pets', silent)
     assert said == "the class 'b ' has a space at an end, which TFDS would lose; rename its folder"
+
+
+def test_a_set_without_a_test_split_keeps_a_share_of_each_class_for_testing(folder, tmp_path):
+    path = convert(folder, tmp_path / 'tfds', 'mine', silent)
+    info = json.loads((path / 'dataset_info.json').read_text())
+    info['splits'] = [split for split in info['splits'] if split['name'] == 'train']
+    (path / 'dataset_info.json').write_text(json.dumps(info))
+    data = default.get_config().data
+    data.update(dataset='mine', data_dir=str(tmp_path / 'tfds'), test_share=0.2)
+    opened = sources.opened(data)
+    train, test = opened.split('train'), opened.split('test')
+    assert (len(train), len(test)) == (8, 2) and np.bincount(test.labels).tolist() == [1, 1]
+    whole = folder.splits['train']
+    everything = sorted(example[0] for split in (train, test) for example in split.read(range(len(split))))
+    assert everything == sorted(example[0] for example in whole.read(range(len(whole))))
