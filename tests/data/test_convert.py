@@ -201,5 +201,10 @@ def test_a_set_without_a_test_split_keeps_a_share_of_each_class_for_testing(fold
     train, test = opened.split('train'), opened.split('test')
     assert (len(train), len(test)) == (8, 2) and np.bincount(test.labels).tolist() == [1, 1]
     whole = folder.splits['train']
-    everything = sorted(example[0] for split in (train, test) for example in split.read(range(len(split))))
-    assert everything == sorted(example[0] for example in whole.read(range(len(whole))))
+    parts, all_of_them = (
+        sorted(
+            example[0] for split in splits for example in split.read(range(len(split))) if isinstance(example, tuple)
+        )
+        for splits in ((train, test), (whole,))
+    )
+    assert parts == all_of_them and len(parts) == 10
