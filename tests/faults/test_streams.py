@@ -22,9 +22,16 @@ def steps(run_dir):
 
 def workers(process):
     """The processes that decode, and not Python's own helper beside them."""
-    found = [path.read_text().split() for path in Path(f'/proc/{process.pid}/task').glob('*/children')]
-    return [int(child) for children in found for child in children
-            if b'--multiprocessing-fork' in Path(f'/proc/{child}/cmdline').read_bytes()]  # fmt: skip
+    found = ' '.join(map(read, Path(f'/proc/{process.pid}/task').glob('*/children'))).split()
+    return [int(child) for child in found if '--multiprocessing-fork' in read(Path(f'/proc/{child}/cmdline'))]
+
+
+def read(path):
+    """Nothing, where the process has ended meanwhile: a run has short-lived children too."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ''
 
 
 def alive(pid):
