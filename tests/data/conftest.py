@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import io
+import os
 import tarfile
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +118,19 @@ def _files(official, content):
         each = len(rows) // len(parts)
         files |= {part: b''.join(rows[at * each : (at + 1) * each]) for at, part in enumerate(parts)}
     return files
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path_factory):
+    """Where the indices of folders are kept, within the test."""
+    path = tmp_path_factory.mktemp('cache')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(path))
+    return path
+
+
+@pytest.fixture
+def public():
+    """A folder that everyone may enter, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)

@@ -22,9 +22,7 @@ IMAGES = [f'{split}/{label}/{name}' for split in ('train', 'val') for label in (
           for name in ('1.jpg', '2.PNG', 'deep/3.gif', '4.bmp', '5.webp')]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+pytestmark = pytest.mark.usefixtures('cache')
 
 
 @pytest.fixture

@@ -14,12 +14,13 @@ def test_as_many_are_held_out_as_are_asked_for_and_not_the_first():
 
 
 def test_every_class_gives_its_share_to_within_one_example_and_draws_are_nested():
-    labels = np.repeat(np.arange(10), [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]).astype(np.int32)
-    share, before = np.bincount(labels) / 550, np.zeros(550, bool)
-    for count in range(551):
+    labels = np.repeat(np.arange(11), [1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100])
+    labels = labels[np.random.default_rng(0).permutation(551)].astype(np.int32)
+    share, before = np.bincount(labels) / 551, np.zeros(551, bool)
+    for count in range(552):
         held = held_out(labels, count)
         assert held.sum() == count
-        assert np.abs(np.bincount(labels[held], minlength=10) - count * share).max() <= 1
+        assert np.abs(np.bincount(labels[held], minlength=11) - count * share).max() <= 1
         assert not (before & ~held).any()
         before = held
 
@@ -29,3 +30,7 @@ def test_the_same_examples_are_held_out_for_good():
     held = held_out(labels, 5003)
     assert np.bincount(labels[held]).max() == 501
     assert hashlib.sha256(np.flatnonzero(held).astype('<i4').tobytes()).hexdigest()[:16] == 'a4752ebfa9801afd'
+
+
+def test_of_no_examples_none_are_held_out():
+    assert len(held_out(np.zeros(0, int), 0)) == 0
