@@ -14,7 +14,10 @@ usage() {
 ./launch.sh                the main job: train ResNet-110 on handwritten digits, then delete its blocks one by one
 ./launch.sh COMMAND ...    resnet-jax COMMAND ...
 ./launch.sh test ...       the tests: pytest ..., in the checkout
-./launch.sh bench NAME ... a benchmark of benchmarks/: step, compile, lesion, paths, grid, input
+./launch.sh --processes N --devices D train ...
+                           the same as N processes of D devices each, all started again when one dies
+./launch.sh bench NAME ... a benchmark of benchmarks/: step, seeds, compile, remat, save, lesion, paths, grid,
+                           sweep, input
 ./launch.sh --help         this text
 
 The first start sets up .venv from pinned packages, each checked against its hash: about a minute with a CPU, and
@@ -140,6 +143,7 @@ case ${1-} in
     test) set_up "$platform" test ;;
     *) set_up "$platform" ;;
 esac
+export RESNET_JAX_PLATFORM=$platform  # a process on a TPU looks for the others of its pod
 
 # XLA maps the temporaries of every step anew, and fresh memory faults page by page: with huge pages a step on a CPU
 # is a fifth to a quarter faster. It counts only where it stands before the process starts.

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jax
 import numpy as np
 from PIL import Image
 
@@ -37,7 +36,7 @@ from resnet_jax.data.stream import placed, stream
 from resnet_jax.runtime import mesh
 from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.start import make_network
-from resnet_jax.train.state import initial_state
+from resnet_jax.train.state import initial_state, layout_of
 from resnet_jax.train.step import one_step
 
 PIXELS, BATCH = 224, 64
@@ -98,18 +97,17 @@ def training() -> None:
     config = _config('resnet18')
     config.train.batch_size = 32
     network, optimizer = make_network(config), make_optimizer(config)
-    devices = mesh.data_mesh(32)
-    step, whole = one_step(network, optimizer, config, devices), mesh.whole(devices)
-    state = [jax.device_put(initial_state(network, optimizer, 0), whole)]
-    normalization = jax.device_put(_imagenet(), whole)
-    spread = jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec('data'))
-    fed = placed(stream(_batches(10**6, 32), 0, 0), spread)
+    devices, start = mesh.all_devices(), initial_state(network, optimizer, 0)
+    layout, whole = layout_of(start, devices), mesh.whole(devices)
+    step, state = one_step(network, optimizer, config, devices, layout), [mesh.place(start, layout)]
+    normalization, none_skipped = mesh.place(_imagenet(), whole), mesh.place(np.int32(0), whole)
+    fed = placed(stream(_batches(10**6, 32), 0, 0), mesh.spread(devices))
     noise, _ = next(fed)
 
     def steps(batches: Callable) -> object:
         for _ in range(4):
             batch = batches()
-            state[0] = step(state[0], batch.images, batch.labels, normalization)
+            state[0] = step(state[0], batch, normalization, none_skipped)
         return state[0].step
 
     times = timing.interleaved({'fed': lambda: steps(lambda: next(fed)[0]), 'synthetic': lambda: steps(lambda: noise)})

@@ -20,6 +20,7 @@ from benchmarks import flax_peer, networks, peers, timing
 from resnet_jax import spec
 from resnet_jax.models import zoo
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.train.gradient import Targets
 from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.state import initial_state
 from resnet_jax.train.step import train_step
@@ -61,7 +62,7 @@ def _jax(network, config, images, labels, *, looped: bool) -> dict:
     images, labels = jnp.asarray(images), jnp.asarray(labels)
 
     def one(state):
-        return train_step(network, optimizer, state, images, labels)
+        return train_step(network, optimizer, state, images, Targets(labels))
 
     # Ours inside a loop, as training runs it; there plain Flax would take thirty times as long.
     steps = jax.jit(

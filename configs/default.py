@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """ResNet-20 on CIFAR-10 by He et al. 2015: the base of every other config."""
     config = ConfigDict()
-    config.seed = 0  # of initialisation, order and augmentation
+    config.seed = 0  # of initialisation, order and augmentation; with train.seeds that of the first network
     config.unit = 'step'  # what the schedule's numbers, run.steps, run.eval_every, run.save_every and run.snapshots
     #                       count: step, or epoch, which the size of the training set turns into steps
 
@@ -89,20 +89,28 @@ def get_config() -> ConfigDict:
     data.erase = 0.0  # probability of random erasing
 
     config.train = train = ConfigDict()
+    train.seeds = 1  # networks that are trained in one program, of the seeds from `seed` on; each is a run in --run
     train.batch_size = 128
     train.phases = phases = ConfigDict()  # progressive training: phase after phase, the last one to the end
     phases.epochs = ()  # how many each takes; none: there are no phases
     phases.pixels = ()  # the images' side in each
     phases.batch_sizes = ()  # the batch in each
-    train.optimizer = 'sgd'  # sgd, or lamb (You et al. 2020)
-    train.momentum = 0.9
-    train.nesterov = False
+    train.microbatches = 1  # parts of a batch computed one after the other, their gradients summed; BN takes each apart
+    train.compute = 'float32'  # of the network in training: float32 or bfloat16; parameters and BN stay float32
+    train.optimizer = 'sgd'  # sgd, lars (You et al. 2017), lamb (You et al. 2020) or adamw (Loshchilov & Hutter 2019)
+    train.momentum = 0.9  # of sgd and lars
+    train.nesterov = False  # of sgd
+    train.betas = (0.9, 0.999)  # of lamb and adamw
+    train.epsilon = 1e-6  # of lamb and adamw
+    train.trust = 0.001  # of lars: the trust coefficient
+    train.clip_norm = 0.0  # largest norm of the gradient of all parameters; 0: any
     train.weight_decay = 1e-4
+    train.undecayed = ()  # what does not decay: words of parameters' paths, as bias, scale, head; the papers decay all
+    train.ema = 0.0  # share that an average of the variables keeps at each step; it is what is evaluated; 0: none
     train.loss = 'softmax'  # cross-entropy of the softmax, or sigmoid: of each class against the rest
     train.label_smoothing = 0.0  # share of the target that is spread over all classes
     train.mixup = 0.0  # alpha of the beta distribution of mixup's shares; 0: none
     train.cutmix = 0.0  # the same of cutmix; where both are asked for, each batch is mixed by one of them
-    train.decay_norm_and_bias = True  # the papers decay every parameter
     train.start_from = ''  # directory of a run whose newest checkpoint gives the variables at step 0 (fine-tuning)
     train.new_head = True  # of start_from: a fresh last dense layer; False: that run's, whose classes must agree
     train.active_blocks = 0  # blocks, drawn anew for each batch, that it passes through, the others deleted; 0: all
@@ -110,6 +118,8 @@ def get_config() -> ConfigDict:
     train.schedule = schedule = ConfigDict()
     schedule.name = 'steps'  # steps: times `factor` at each boundary; cosine: to 0 at `steps`
     schedule.learning_rate = 0.1
+    schedule.scaling = 'none'  # of the rates, with train.batch_size: linear (Goyal et al. 2017), sqrt (Krizhevsky 2014)
+    schedule.scaling_batch = 256  # the batch that they are written for
     schedule.boundaries = (32_000, 48_000)
     schedule.factor = 0.1
     schedule.steps = 64_000  # where a cosine ends
@@ -124,11 +134,18 @@ def get_config() -> ConfigDict:
     run.eval_batch = 500  # examples at once in evaluation and analysis; the result does not depend on it
     run.save_every = 2_000  # steps between checkpoints; the last step is always saved
     run.keep = 2  # newest checkpoints kept
+    run.keep_best = 0  # checkpoints kept beside them: of least error on the examples held out by data.selection
     run.snapshots = (0,)  # steps kept for good
+    run.checkpoints = ''  # a folder, or gs://bucket/name (pip install gcsfs), for any number of runs; '': with the run
+    run.unsaved = 'stop'  # a checkpoint that cannot be written: stop, or go_on (said each time; the old ones stay)
+    run.nonfinite = 'stop'  # a loss or gradient that is not finite: stop, or skip that batch (the parameters stay)
+    run.fsdp = 1  # devices that parameters, optimizer state and average are cut over; the others hold copies
+    run.remat = 'none'  # what the backward pass computes again instead of keeping: none, block or stage
     run.scan_from = 5  # bodies of so many blocks train as one compiled loop, shorter ones block by block: faster steps
     run.placement = 'auto'  # of images: device (all of a split, on each), stream (decoded as they are needed), or auto:
     #                         on the device where they fit; the batches are the same, but where images are skipped.
     #                         Crops of the originals are always streamed
     run.workers = 0  # processes that decode a stream; 0: threads of this one, which scale to some ten cores
     run.tensorboard = True  # event files beside metrics.jsonl
+    run.wandb = ''  # project of Weights & Biases that records are sent to (pip install wandb); empty: none
     return config

@@ -10,8 +10,9 @@
 | bag_of_tricks   | He T. et al. 2018, arXiv 1812.01187, tables 2, 6   | resnet50d | 200    | 20.85                |
 | strikes_back_a2 | Wightman et al. 2021, arXiv 2110.00476, table 2    | resnet50  | 300    | 20.2                 |
 
-A network's name alone, any of `resnet-jax describe`, is trained by goyal2017. Rates are those of the papers' batches;
-with another batch scale the rate alike: --config.train.batch_size=1024 --config.train.schedule.learning_rate=0.4.
+A network's name alone, any of `resnet-jax describe`, is trained by goyal2017. There and in bag_of_tricks the rate is
+that of 256 images and follows the batch: with --config.train.batch_size=1024 it is four times as high. The two others
+name no rule: with another batch set the rate too, or --config.train.schedule.scaling and scaling_batch.
 
 None of it has been trained here: the whole set takes days on one accelerator and years on two CPU cores. 90 epochs of
 ResNet-50 are 1.4e18 multiply-adds: about 15 hours of one GPU at 2,000 images a second. The images are a TFDS copy:
@@ -30,6 +31,8 @@ NETWORKS = {
     'bag_of_tricks': 'resnet50d',
     'strikes_back_a2': 'resnet50',
 }
+KERNELS_ALONE = {'undecayed': ('bias', 'scale', 'gain', 'value')}  # decay, in any network
+BATCH_OF_256 = {'scaling': 'linear', 'scaling_batch': 256}  # that the rate is of
 
 
 def get_config(argument: str = 'goyal2017') -> ConfigDict:
@@ -58,24 +61,25 @@ def _he2015(config: ConfigDict) -> None:
 
 
 def _goyal2017(config: ConfigDict) -> None:
-    """Batches of 256 as in its table 1; for larger ones the rate is 0.1 · batch / 256 after five epochs of warm-up:
+    """Batches of 256 as in its table 1; the rate is 0.1 · batch / 256, larger ones start with five epochs of warm-up:
     --config.train.schedule.warmup=linear (which starts from 0, the paper's from 0.1). γ of each block's last BN starts
     at 0; BN's parameters are not decayed. The last layer starts as all do here, not from N(0, 0.01)."""
     _zero_gamma(config)
     config.data.normalize = 'imagenet'
-    config.train.update(batch_size=256, nesterov=True, decay_norm_and_bias=False)
-    config.train.schedule.update(learning_rate=0.1, boundaries=(30, 60, 80), steps=90, warmup_steps=5)
+    config.train.update(batch_size=256, nesterov=True, **KERNELS_ALONE)
+    config.train.schedule.update(learning_rate=0.1, boundaries=(30, 60, 80), steps=90, warmup_steps=5, **BATCH_OF_256)
 
 
 def _bag_of_tricks(config: ConfigDict) -> None:
-    """Batches of 1,024, a cosine, smoothed labels and mixup, with which it goes on for 200 epochs instead of 120. Of
-    colours, brightness, contrast and saturation change, as in GluonCV; the paper names hue in place of contrast."""
+    """Batches of 1,024 at 0.1 · batch / 256, a cosine, smoothed labels and mixup, with which it goes on for 200 epochs
+    instead of 120. Of colours, brightness, contrast and saturation change, as in GluonCV; the paper names hue in place
+    of contrast."""
     _zero_gamma(config)
     config.data.update(normalize='imagenet', jitter=(0.4, 0.4, 0.4, 0.0), lighting=0.1)
-    config.train.update(
-        batch_size=1024, nesterov=True, decay_norm_and_bias=False, label_smoothing=0.1, mixup=0.2
+    config.train.update(batch_size=1024, nesterov=True, label_smoothing=0.1, mixup=0.2, **KERNELS_ALONE)
+    config.train.schedule.update(
+        name='cosine', learning_rate=0.1, steps=200, warmup='linear', warmup_steps=5, **BATCH_OF_256
     )  # fmt: skip
-    config.train.schedule.update(name='cosine', learning_rate=0.4, steps=200, warmup='linear', warmup_steps=5)
 
 
 def _a2(config: ConfigDict) -> None:
@@ -88,8 +92,8 @@ def _a2(config: ConfigDict) -> None:
         rand_augment_deviation=0.05,
     )  # fmt: skip
     config.train.update(
-        batch_size=2048, optimizer='lamb', weight_decay=0.02, decay_norm_and_bias=False, loss='sigmoid', mixup=0.1,
-        cutmix=1.0,
+        batch_size=2048, optimizer='lamb', weight_decay=0.02, clip_norm=1.0, loss='sigmoid', mixup=0.1, cutmix=1.0,
+        **KERNELS_ALONE,
     )  # fmt: skip
     config.train.schedule.update(name='cosine', learning_rate=5e-3, steps=300, warmup='linear', warmup_steps=5)
 

@@ -121,7 +121,7 @@ def _each(
 
 def _on_lines(config: ConfigDict, progress: Progress) -> dict[str, Array]:
     """Plain and residual networks alike see the same lines, and the same batch for BN."""
-    splits = place_dataset(recipe(config.tier), mesh.whole(mesh.data_mesh(jax.device_count())), progress)
+    splits = place_dataset(recipe(config.tier), mesh.whole(mesh.all_devices()), progress)
     train = splits.train
     rng = np.random.default_rng(config.seed)
     batches = [

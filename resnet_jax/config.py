@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -32,7 +33,7 @@ def from_arguments(arguments: Sequence[str], resolve: Callable[[ConfigDict], Non
             raise UserError(f'--config.{next(iter(overrides))} overrides a config file: give one with --config FILE')
         return None
     config = load(file)
-    _check_settings(file, spec.flatten(config), spec.flatten(load('configs/default.py')))
+    check_settings(file, config)
     config = overridden(config, overrides)
     with config.unlocked():
         if resolve:
@@ -50,7 +51,9 @@ def overrides(arguments: Sequence[str]) -> dict[str, str]:
     """
     file, found = _split(arguments)
     if file is not None:
-        raise UserError(f'--config {file}: an experiment has its own config; override it with --config.KEY=VALUE')
+        raise UserError(
+            f'--config {file}: experiments and sweeps have their own config; override it with --config.KEY=VALUE'
+        )
     return found
 
 
@@ -65,6 +68,23 @@ def overridden(config: ConfigDict, overrides: Mapping[str, str]) -> ConfigDict:
     return config.lock()
 
 
+def changed(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
+    """A copy of the config with these settings (key -> value), locked.
+
+    Raises:
+      UserError: an unknown key (with the nearest one), or a value of another kind.
+    """
+    config, flat = ConfigDict(config.to_dict()), spec.flatten(config)
+    for key, value in settings.items():
+        if key not in flat:
+            raise _unknown(key, flat)
+        owner, name = _owner(config, key)
+        if not _same_kind(value, owner[name]):
+            raise UserError(f'config.{key} is a {type(owner[name]).__name__}, as {owner[name]!r} is; got {value!r}')
+        owner[name] = value
+    return config.lock()
+
+
 def load(file: str) -> ConfigDict:
     """The config that FILE[:ARGUMENT] makes; FILE is looked up from here, then in the checkout."""
     name, _, argument = file.partition(':')
@@ -72,16 +92,26 @@ def load(file: str) -> ConfigDict:
     if path is None:
         there = ', '.join(f'configs/{each.name}' for each in sorted((CHECKOUT / 'configs').glob('[!_]*.py')))
         raise UserError(f'there is no config file {name}; there are {there}')
+    return call(path, 'get_config', argument)
+
+
+def call(path: Path, function: str, argument: str) -> Any:
+    """What a file's function gives, of the argument where there is one.
+
+    Raises:
+      UserError: it is not a Python file, has no such function, or that takes no argument.
+    """
     found = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
     if found is None or found.loader is None:
-        raise UserError(f'{path} is not a Python file; a config file is one, with a function get_config()')
+        raise UserError(f'{path} is not a Python file; it is to be one, with a function {function}()')
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    if not hasattr(module, 'get_config'):
-        raise UserError(f'{path} has no function get_config(); configs/default.py shows what it returns')
-    if argument and not inspect.signature(module.get_config).parameters:
-        raise UserError(f'{name} takes no argument, got {argument!r}; leave out what follows the colon')
-    return module.get_config(argument) if argument else module.get_config()
+    made = getattr(module, function, None)
+    if made is None:
+        raise UserError(f'{path} has no function {function}(); what stands in configs/ shows what it returns')
+    if argument and not inspect.signature(made).parameters:
+        raise UserError(f'{path} takes no argument, got {argument!r}; leave out what follows the colon')
+    return made(argument) if argument else made()
 
 
 def _split(arguments: Sequence[str]) -> tuple[str | None, dict[str, str]]:
@@ -102,12 +132,17 @@ def _split(arguments: Sequence[str]) -> tuple[str | None, dict[str, str]]:
     return file, overrides
 
 
-def _check_settings(file: str, settings: dict, known: dict) -> None:
-    """Holds what a file made against `configs/default.py`: the same keys, values of the same kinds."""
+def check_settings(file: str, config: ConfigDict) -> None:
+    """Holds what a file made against `configs/default.py`: the same keys, values of the same kinds.
+
+    Raises:
+      UserError: the first key that differs.
+    """
+    settings, known = spec.flatten(config), spec.flatten(load('configs/default.py'))
     for key, value in settings.items():
         if key not in known:
             raise _unknown(key, known)
-        if type(value) is not type(known[key]) and not (type(value) is int and type(known[key]) is float):
+        if not _same_kind(value, known[key]):
             raise UserError(
                 f'config.{key} is a {type(known[key]).__name__}, as {known[key]!r} is; {file} has {value!r}'
             )
@@ -142,11 +177,20 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
     flat = spec.flatten(config)
     if key not in flat:
         raise _unknown(key, flat)
-    section, _, name = key.rpartition('.')
-    owner = config
-    for part in section.split('.') if section else ():
-        owner = owner[part]
+    owner, name = _owner(config, key)
     owner[name] = _parse(key, text, owner[name])
+
+
+def _owner(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
+    """Where a setting stands: the section of the config, and the name there."""
+    section, _, name = key.rpartition('.')
+    for part in section.split('.') if section else ():
+        config = config[part]
+    return config, name
+
+
+def _same_kind(value: object, known: object) -> bool:
+    return type(value) is type(known) or (type(value) is int and type(known) is float)
 
 
 def _parse(key: str, text: str, present: object) -> object:

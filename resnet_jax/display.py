@@ -1,15 +1,23 @@
 """Long work shown: a progress bar on a terminal, plain lines elsewhere."""
 
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 
 from resnet_jax.progress import Progress
 
+if TYPE_CHECKING:
+    from resnet_jax.train.profile import Operation
+
+MOST = 12  # kinds of operations of a trace that are shown
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
 console = Console(soft_wrap=True, highlight=False)
 
@@ -23,29 +31,81 @@ def _bar() -> Bar:
 
 @contextmanager
 def training(steps: int) -> Iterator[Callable[[dict], None]]:
-    """A function that shows the records of a training run as they come."""
-    latest: dict[str, dict] = {}
+    """A function that shows the records of a training run, or of those of several seeds, as they come."""
+    latest: dict[str, list[dict]] = {}  # by their kind, those of the newest step: one a seed
     with _counter('training', steps) as show:
         show(0, 'compiling')
 
         def watch(record: dict) -> None:
             if record['kind'] == 'note':
-                console.print(record['text'])
+                console.print(_whose(record) + record['text'])
+                return
+            if record['kind'] == 'diverged' and 'seed' in record:
+                console.print(f'{_whose(record)}diverged at step {record["step"]:,}, and stops')
+            if record['kind'] == 'layout':
+                _show_layout(record)
                 return
             if record['kind'] == 'loading':
                 show(record['done'], '', record['total'], record['what'])
                 return
-            latest[record['kind']] = record
+            there = latest.get(record['kind'], [])
+            latest[record['kind']] = [*(each for each in there if each['step'] == record['step']), record]
             if record['kind'] == 'progress':
                 show(record['step'], _state(latest))
 
         yield watch
-    if 'test' in latest:
-        test = latest['test']
-        console.print(
-            f'step {test["step"]:,}: test error {test["error"]:.2f} % '
-            f'({test["examples"] - test["correct"]} of {test["examples"]} wrong)'
-        )
+    for test in latest.get('test', []):
+        if 'seed' not in test:
+            console.print(
+                f'step {test["step"]:,}: test error {test["error"]:.2f} % '
+                f'({test["examples"] - test["correct"]} of {test["examples"]} wrong)'
+            )
+
+
+def show_seeds(numbers: Mapping[int, Mapping]) -> None:
+    """What the run of each seed came to (see runtime/result.py), and the median of those that did not diverge."""
+    table = Table('seed', 'test error', box=None, pad_edge=False)
+    errors = {seed: each['test_error'] for seed, each in numbers.items() if each and not each['diverged']}
+    for seed in numbers:
+        table.add_row(str(seed), f'{errors[seed]:.2f} %' if seed in errors else 'diverged')
+    if errors:
+        table.add_row('median', f'{statistics.median(errors.values()):.2f} %')
+    console.print(table)
+
+
+def show_operations(folder: Path, found: 'Sequence[Operation]') -> None:
+    """What took the time of a trace, and how it is opened."""
+    if not found:
+        console.print('nothing was traced: the run was over too soon')
+        return
+    whole = sum(operation.seconds for operation in found)
+    table = Table('operation', box=None, pad_edge=False)
+    for title in ('times', 'ms', 'share'):
+        table.add_column(title, justify='right')
+    for name, times, seconds in found[:MOST]:
+        table.add_row(name, f'{times:,}', f'{1000 * seconds:,.1f}', f'{100 * seconds / whole:.1f} %')
+    console.print(table)
+    console.print(f'trace: {folder} (tensorboard --logdir, or ui.perfetto.dev with its .json.gz)')
+
+
+def _whose(record: dict) -> str:
+    return f'seed {record["seed"]}: ' if 'seed' in record else ''
+
+
+def _show_layout(record: dict) -> None:
+    """Where the arrays of a run lie, where there is more than one device."""
+    devices, shape = record['mesh'].size, record['mesh'].shape
+    if devices == 1:
+        return
+    across = f' (data {shape["data"]} x fsdp {shape["fsdp"]})' if shape['fsdp'] > 1 else ''
+    console.print(f'{devices} devices{across}: a batch is spread over all, '
+                  + ('parameters are cut along fsdp' if across else 'parameters are whole on each'))  # fmt: skip
+    if not across:
+        return
+    table = Table('part', 'numbers', 'cut along fsdp', 'MB a device', box=None, pad_edge=False)
+    for name, (numbers, cut, size) in record['shares'].items():
+        table.add_row(name, f'{numbers:,}', f'{100 * cut / max(1, numbers):.1f} %', f'{size / 1e6:,.3f}')
+    console.print(table)
 
 
 @contextmanager
@@ -55,12 +115,12 @@ def progress() -> Iterator[Progress]:
         yield lambda what, done, total: show(done, '', total, what)
 
 
-def _state(latest: dict[str, dict]) -> str:
-    parts = [f'{latest["progress"]["rate"]:.3g} steps/s']
-    if 'train' in latest:
-        parts.append(f'loss {latest["train"]["loss"]:.3f}')
-    if 'test' in latest:
-        parts.append(f'test error {latest["test"]["error"]:.2f} %')
+def _state(latest: dict[str, list[dict]]) -> str:
+    """In few words; of several seeds the medians."""
+    parts = [f'{latest["progress"][-1]["rate"]:.3g} steps/s']
+    for kind, key, text in (('train', 'loss', 'loss {:.3f}'), ('test', 'error', 'test error {:.2f} %')):
+        if kind in latest:
+            parts.append(text.format(statistics.median(record[key] for record in latest[kind])))
     return ', '.join(parts)
 
 

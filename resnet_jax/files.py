@@ -26,10 +26,24 @@ def check_name(kind: str, name: str) -> None:
         raise UserError(f'{kind} {name!r}: a name has 1 to 128 of A-Z a-z 0-9 . _ - and no dot in front; rename it')
 
 
+def cache_folder() -> Path:
+    """Of what only costs time when it is lost: in $XDG_CACHE_HOME or ~/.cache. Relative where nobody knows the home."""
+    return Path(os.path.expanduser(os.environ.get('XDG_CACHE_HOME') or '~/.cache'), 'resnet_jax')
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes the file whole or not at all, creating its directory; a reader never meets half of it."""
     with _replacing(path) as file:
         file.write(data)
+
+
+def sync(path: Path) -> None:
+    """Until a file, or what a folder's names stand for, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -1,7 +1,7 @@
 """A laboratory: a directory of runs, each found by what defines it and trained only where it is missing.
 
-Beside the runs stand what was found on them (`findings/`, `figures/`, `report.html`), what was measured run by run
-(`measured/`) and compiled programs (`.compiled/`).
+Beside the runs stand what was found on them (`findings/`, `figures/`, `report.html`) and what was measured run by run
+(`measured/`).
 """
 
 import json
@@ -72,16 +72,6 @@ def beside(run: 'Run') -> 'list[Run]':
         elif directory.has_checkpoint(path, run.step):
             found.append(load(path, run.step, dataset=run.dataset))
     return found
-
-
-def keep_compiled(lab: Path) -> None:
-    """Keeps compiled programs in the laboratory: a network of another seed, or a command done again, has them."""
-    import jax
-
-    if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.config.update('jax_compilation_cache_dir', str(lab.absolute() / '.compiled'))
-        jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
-        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
 def _runs(lab: Path) -> dict[str, Path]:

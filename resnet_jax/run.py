@@ -87,13 +87,13 @@ class Run:
 
     @cached_property
     def dataset(self) -> Splits:
-        return self.shared or place_dataset(self.config, mesh.whole(mesh.data_mesh(jax.device_count())), self.progress)
+        return self.shared or place_dataset(self.config, mesh.whole(mesh.all_devices()), self.progress)
 
     @cached_property
     def normalization(self) -> Normalization:
         """As the run's directory states it: neither evaluation nor prediction needs the training images."""
         (mean, deviation), _ = directory.read_preprocessing(self.path)
-        return jax.device_put(Normalization(mean, deviation), mesh.whole(mesh.data_mesh(jax.device_count())))
+        return jax.device_put(Normalization(mean, deviation), mesh.whole(mesh.all_devices()))
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -163,8 +163,12 @@ class Run:
         return np.concatenate(jax.device_get(parts))
 
     def chunks(self, split: str) -> Iterator[tuple[jax.Array, jax.Array]]:
-        """A split as (images as the network takes them, labels), `config.run.eval_batch` at a time."""
+        """A split as (images as the network takes them, labels), whole on every device.
+
+        It is `config.run.eval_batch` at a time, rounded up to the devices.
+        """
         examples, batch = getattr(self.dataset, split), self.config.run.eval_batch
+        batch += -batch % jax.device_count()
         for start in range(0, len(examples.labels), batch):
             part = resident.Examples(examples.images[start : start + batch], examples.labels[start : start + batch])
             yield normalize(part.images, self.normalization), part.labels
@@ -182,17 +186,20 @@ class Run:
     def _over_batches(self, apply: Callable, images: np.ndarray | jax.Array, gates: Gates | None):
         """`apply(variables, images, gates)` over all images, `config.run.eval_batch` at a time: arrays (n, …).
 
-        The last batch is filled up with its last image, so that one program is compiled.
+        Each batch is spread over the devices, so it is rounded up to a multiple of them. The last one is filled up with
+        its last image, so that one program is compiled.
         """
         count, results = len(images), []
         if not count:
             one = jax.ShapeDtypeStruct((1, *self.network.arch.image_shape), jnp.float32)
             shapes = jax.eval_shape(apply, self.variables, one, gates)
             return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), shapes)
-        batch = min(self.config.run.eval_batch, count)
+        over, batch = mesh.spread(mesh.all_devices()), min(self.config.run.eval_batch, count)
+        batch += -batch % over.num_devices
         for start in range(0, count, batch):
             places = np.minimum(np.arange(start, start + batch), count - 1)
-            result = apply(self.variables, normalize(jnp.asarray(images[places]), self.normalization), gates)
+            part = mesh.place(images[places], over)
+            result = apply(self.variables, normalize(part, self.normalization), gates)
             results.append(jax.tree.map(lambda rows, start=start: np.asarray(rows)[: count - start], result))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 

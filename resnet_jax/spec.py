@@ -22,6 +22,9 @@ PIXELS_ALREADY = ('digits', 'synthetic')  # no encoded images
 
 CARRIED_OUT = ('data.data_dir', 'data.corrupt')  # with what is under `run`: may change from one start to the next
 
+# Settings that configs written before do not have, and what that means. So written they leave a run's identity alone.
+ADDED = {'train.seeds': 1, 'run.wandb': ''}
+
 
 def image_shape(data: ConfigDict) -> tuple[int, int, int]:
     """Height, width and channels of the images that the network sees.
@@ -62,13 +65,20 @@ def architecture(config: ConfigDict) -> Architecture:
 
 def definition(config: ConfigDict | Mapping) -> dict[str, Any]:
     """The settings that define a run, flat (`train.batch_size` -> 128): all but how and where it is carried out."""
-    flat = flatten(config)
+    flat = ADDED | flatten(config)
     return {key: value for key, value in flat.items() if not key.startswith('run.') and key not in CARRIED_OUT}
 
 
 def identity(config: ConfigDict | Mapping) -> str:
     """The hash of a run's definition: equal for two runs exactly where they are the same run."""
-    return hashlib.sha256(json.dumps(definition(config), sort_keys=True).encode()).hexdigest()[:16]
+    defined = {key: value for key, value in definition(config).items() if (key, value) not in ADDED.items()}
+    return hashlib.sha256(json.dumps(defined, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def seeds(config: ConfigDict | Mapping) -> range:
+    """The seeds of the networks that a config trains: one, or as many as `train.seeds` says."""
+    flat = ADDED | flatten(config)
+    return range(flat['seed'], flat['seed'] + flat['train.seeds'])
 
 
 def flatten(config: ConfigDict | Mapping, prefix: str = '') -> dict[str, Any]:

@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.errors import UserError
+from resnet_jax.models import counts
 from resnet_jax.models import validity as networks
+from resnet_jax.models.architecture import Architecture
 
 CHOICES = {
     'unit': ('step', 'epoch'),
@@ -17,11 +19,16 @@ CHOICES = {
     'data.decode': ('scaled', 'exact'),
     'data.corrupt': ('stop', 'skip'),
     'data.normalize': ('pixel_mean', 'channel', 'imagenet'),
-    'train.optimizer': ('sgd', 'lamb'),
+    'train.compute': ('float32', 'bfloat16'),
+    'train.optimizer': ('sgd', 'lars', 'lamb', 'adamw'),
     'train.loss': ('softmax', 'sigmoid'),
     'train.schedule.name': ('steps', 'cosine'),
     'train.schedule.warmup': ('none', 'constant', 'linear'),
+    'train.schedule.scaling': ('none', 'linear', 'sqrt'),
     'run.placement': ('auto', 'device', 'stream'),
+    'run.unsaved': ('stop', 'go_on'),
+    'run.nonfinite': ('stop', 'skip'),
+    'run.remat': ('none', 'block', 'stage'),
 }
 
 # What lists of whole numbers hold at the least.
@@ -31,22 +38,26 @@ LISTS = {
     'train.schedule.boundaries': 0, 'run.snapshots': 0,
 }  # fmt: skip
 
-# Lists of a fixed length.
-LENGTHS = {'data.crop_area': 2, 'data.crop_ratio': 2, 'data.crop_scale': 2, 'data.jitter': 4}
+# The last words of parameters' paths, of any network: `value` is a learned number that stands alone.
+KINDS = ('kernel', 'bias', 'scale', 'gain', 'value')
 
-POSITIVE = ('train.schedule.learning_rate', 'train.schedule.factor')
+# Lists of a fixed length.
+LENGTHS = {'data.crop_area': 2, 'data.crop_ratio': 2, 'data.crop_scale': 2, 'data.jitter': 4, 'train.betas': 2}
+
+POSITIVE = ('train.schedule.learning_rate', 'train.schedule.factor', 'train.epsilon', 'train.trust')
 NOT_NEGATIVE = (
     'train.weight_decay', 'train.schedule.warmup_rate', 'train.mixup', 'train.cutmix', 'data.lighting',
-    'data.rand_augment_deviation',
+    'data.rand_augment_deviation', 'train.clip_norm',
 )  # fmt: skip
 SHARES = ('train.label_smoothing', 'data.erase', 'data.rand_augment_magnitude')  # from 0 to 1
 AT_LEAST_0 = (
     'seed', 'data.pixels', 'data.channels', 'data.labels', 'data.selection', 'data.examples', 'data.shift',
-    'data.rand_augment', 'run.eval_every', 'run.workers', 'train.schedule.warmup_steps',
+    'data.rand_augment', 'run.eval_every', 'run.workers', 'run.keep_best', 'train.schedule.warmup_steps',
 )  # fmt: skip
 AT_LEAST_1 = (
     'train.batch_size', 'train.schedule.steps', 'run.steps', 'run.log_every', 'run.save_every', 'run.eval_batch',
-    'run.keep', 'run.scan_from', 'data.repeats',
+    'run.keep', 'run.scan_from', 'run.fsdp', 'data.repeats', 'train.microbatches', 'train.schedule.scaling_batch',
+    'train.seeds',
 )  # fmt: skip
 
 
@@ -72,7 +83,7 @@ def check_values(config: ConfigDict) -> None:
     Raises:
       UserError: one line with the key, its value and what is allowed.
     """
-    flat = spec.flatten(config)
+    flat = spec.ADDED | spec.flatten(config)
     _check_kinds(flat)
     _check_numbers(flat)
     phases = config.train.phases
@@ -88,7 +99,7 @@ def _check_kinds(flat: Mapping[str, Any]) -> None:
     for key, least in LISTS.items():
         _rule(all(type(each) is int and each >= least for each in flat[key]), key, flat[key],
               f'hold whole numbers of at least {least}')  # fmt: skip
-    for key in ('data.crop_area', 'data.crop_ratio', 'data.jitter'):
+    for key in ('data.crop_area', 'data.crop_ratio', 'data.jitter', 'train.betas'):
         _rule(all(type(each) in (int, float) and math.isfinite(each) for each in flat[key]), key, flat[key],
               'hold finite numbers')  # fmt: skip
     ratios = flat['network.mid_ratios']
@@ -103,13 +114,18 @@ def _check_numbers(flat: Mapping[str, Any]) -> None:
         _rule(math.isfinite(flat[key]) and flat[key] >= 0, key, flat[key], 'be a finite number of at least 0')
     for key in SHARES:
         _rule(0 <= flat[key] <= 1, key, flat[key], 'be from 0 to 1')
-    _rule(0 <= flat['train.momentum'] < 1, 'train.momentum', flat['train.momentum'], 'be at least 0 and below 1')
+    for key in ('train.momentum', 'train.ema'):
+        _rule(0 <= flat[key] < 1, key, flat[key], 'be at least 0 and below 1')
+    _rule(all(0 <= beta < 1 for beta in flat['train.betas']), 'train.betas', flat['train.betas'],
+          'hold numbers of at least 0 and below 1')  # fmt: skip
     for key in AT_LEAST_1:
         _rule(flat[key] >= 1, key, flat[key], 'be at least 1')
     for key in AT_LEAST_0:
         _rule(flat[key] >= 0, key, flat[key], 'be at least 0')
     # Of a larger seed, JAX would take the last 32 bits alone.
     _rule(flat['seed'] < 2**32, 'seed', flat['seed'], 'be below 2**32')
+    _rule(flat['seed'] + flat['train.seeds'] <= 2**32, 'train.seeds', flat['train.seeds'],
+          f'leave the last seed below 2**32; the first is {flat["seed"]}')  # fmt: skip
 
 
 def _check_data(data: ConfigDict) -> None:
@@ -183,6 +199,9 @@ def _check_training(config: ConfigDict) -> None:
     parts = ('stem', *(f'stage{stage}' for stage in range(1, len(config.network.stage_blocks) + 1)))
     _rule(all(part in parts for part in config.train.frozen), 'train.frozen', list(config.train.frozen),
           f'be among {", ".join(parts)}')  # fmt: skip
+    there = words(spec.architecture(config))
+    for word in config.train.undecayed:
+        _rule(word in there, 'train.undecayed', word, f"hold words of the parameters' paths: {', '.join(there)}")
     active, blocks = config.train.active_blocks, sum(config.network.stage_blocks)
     _rule(0 <= active < blocks, 'train.active_blocks', active,
           f'be at least 0 (all blocks) and below the {blocks} blocks of the network')  # fmt: skip
@@ -198,9 +217,23 @@ def _check_training(config: ConfigDict) -> None:
     smoothing = config.train.label_smoothing
     _rule(not smoothing or config.train.loss == 'softmax', 'train.label_smoothing', smoothing,
           'be 0 with train.loss sigmoid, which takes each class for present or absent')  # fmt: skip
-    group = config.network.norm_examples
+    group, parts = config.network.norm_examples, config.train.microbatches
     for batch in (config.train.batch_size, *phases.batch_sizes):
-        _rule(group == 0 or batch % group == 0, 'network.norm_examples', group, f'divide the batch of {batch}')
+        _rule(batch % parts == 0, 'train.microbatches', parts, f'divide the batch of {batch}')
+        _rule(group == 0 or batch // parts % group == 0, 'network.norm_examples', group,
+              f'divide the {"batch" if parts == 1 else "microbatch"} of {batch // parts}')  # fmt: skip
+    _rule(not config.run.keep_best or config.data.selection, 'run.keep_best', config.run.keep_best,
+          'be 0 unless data.selection holds examples out: the best is not chosen on the test set')  # fmt: skip
+
+
+def words(arch: Architecture) -> list[str]:
+    """What the paths of a network's parameters are made of (stem, stage1, entry, conv1, …), and all KINDS: of those it
+    may have none, so that 'kernels alone decay' is one setting for every network."""
+    found = dict.fromkeys(KINDS)
+    for layer in counts.layers(arch):
+        path = re.sub(r'/block\d+/', '/body/', layer.name.replace('/block1/', '/entry/'))
+        found |= dict.fromkeys(path.split('/'))
+    return list(found)
 
 
 def _rule(holds: object, key: str, value: object, rule: str) -> None:

@@ -1,6 +1,7 @@
 """What holds for every test: shapes in types are checked, no dtype is promoted silently, programs compile fast."""
 
 import functools
+import gc
 import os
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from configs import default
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.resnet import ResNet
+from tests.slurm import slurm  # noqa: F401  (a fixture)
 
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 # The programs here are small and many: LLVM's optimisations would cost three times what they save.
@@ -35,6 +37,33 @@ TINY = {
     'image_shape': (8, 8, 1),
     'classes': 10,
 }
+
+
+def pytest_addoption(parser):
+    parser.addoption('--faults', action='store_true', help='the tests of faults in full: minutes, with their figures')
+
+
+@pytest.fixture(scope='session')
+def faults_full(pytestconfig):
+    """Are the tests of faults to be carried out in full?"""
+    return pytestconfig.getoption('faults')
+
+
+@pytest.fixture
+def figure(record_property):
+    """`figure(name, text)`: what a test of faults has counted, for the table at the end of the session."""
+    return lambda name, text: record_property('figure', (name, text))  # of a report, which workers hand over
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    reports = [each for kind in terminalreporter.stats.values() for each in kind if getattr(each, 'when', '') == 'call']
+    figures = [value for report in reports for key, value in report.user_properties if key == 'figure']
+    if not (figures and config.getoption('faults')):
+        return
+    width = max(len(name) for name, _ in figures)
+    terminalreporter.section('faults')
+    for name, text in sorted(map(tuple, figures)):
+        terminalreporter.write_line(f'{name:{width}}  {text}')
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -53,6 +82,16 @@ def compilation_cache(tmp_path_factory):
         yield
         jax.config.update('jax_compilation_cache_dir', None)
         reset_cache()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def few_programs():
+    """A compiled program is several mappings, of which Linux lets a process have 65,530: of one more it dies."""
+    yield
+    mappings = Path('/proc/self/maps')
+    if mappings.exists() and mappings.read_bytes().count(b'\n') > 15_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope='session', autouse=True)

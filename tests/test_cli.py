@@ -101,13 +101,14 @@ def test_a_directory_that_a_process_holds_is_refused_and_left_as_it_is(tmp_path)
     assert (tmp_path / 'config.json').read_bytes() == before
 
 
-def test_a_batch_that_does_not_divide_by_the_devices_is_refused_and_the_advice_works(tmp_path):
+def test_a_batch_that_does_not_divide_by_the_devices_is_refused_as_by_plan_and_the_advice_works(tmp_path):
     """With three devices in place of one; nothing is left that would refuse the batch size it advises."""
     done = process(*train(tmp_path / 'run'), JAX_PLATFORMS='cpu', XLA_FLAGS='--xla_force_host_platform_device_count=3')
     message = one_line(done)
-    assert 'train.batch_size is 128; it must divide by the 3 devices: use 126' in message
+    assert 'train.batch_size is 128; it must divide by the 3 devices: the nearest is 129' in message
+    assert message == one_line(call('plan', '--config', TINY, '--devices', 3))
     config = configuration.load(str(TINY))
-    config.train.batch_size = 126
+    config.train.batch_size = 129
     directory.check(tmp_path / 'run', config)
 
 
@@ -118,7 +119,9 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused_and_the_advice_w
 def plain(tmp_path):
     """The directory of a plain network, with a checkpoint of nothing that belongs to it."""
     directory.create(tmp_path, configuration.load(f'{TINY}:plain14'))
-    Checkpoints(tmp_path).save(3, {'other': np.zeros(2, np.float32)})
+    saved = Checkpoints(tmp_path)
+    saved.save(3, {'other': np.zeros(2, np.float32)})
+    saved.wait()
     return tmp_path
 
 
@@ -170,12 +173,24 @@ def test_without_a_command_what_is_wrong_is_named(words, said, capsys):
 
 OPTIONS = {
     '': ['train', 'evaluate', 'experiment', 'report', 'describe', 'data', 'exit codes'],
-    'train': ['--run', '--config', '--config.KEY=VALUE', '--then'],
+    'train': ['--run', '--config', '--config.KEY=VALUE', '--then', '--alone'],
     'evaluate': ['--run', '--split', '--step', '--delete', '--views', '--probabilities', '--features', '--out'],
     'predict': ['--run', 'FILE', '--top', '--saliency'],
     'experiment': ['--run', '--lab', '--tier', 'NAME', 'experiment all', '--config.KEY=VALUE'],
+    'sweep': [
+        'NAME|FILE|ACTION',
+        'sweep status',
+        '--dir',
+        '--dry-run',
+        '--then',
+        '--launcher',
+        '--slots',
+        '--slurm',
+        '--address',
+    ],
     'report': ['--run'],
     'describe': ['NAME', '--config'],
+    'plan': ['--config', '--devices', '--device', '--flops', '--bandwidth', '--memory-bandwidth', '--memory', 'h100'],
     'data': ['list', 'prepare', 'show', 'stats'],
     'data list': ['--data-dir'],
     'data prepare': ['DATASET|FOLDER', '--archive', '--data-dir', '--out', '--name'],

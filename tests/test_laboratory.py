@@ -127,7 +127,7 @@ def test_the_report_begins_with_the_ledger(lab):
         (['all', '--run', 'somewhere'], 'leave out --run'),
         (['all', '--config.seeds=1'], 'leave out --run'),
         ([str(COUNTING), '--config.seed=1'], 'no setting is called config.seed; the nearest is config.seeds'),
-        ([str(COUNTING), '--config', 'configs/digits.py'], 'an experiment has its own config'),
+        ([str(COUNTING), '--config', 'configs/digits.py'], 'have their own config'),
         ([str(Path(__file__))], 'has no TITLE'),
     ],
 )  # fmt: skip

@@ -37,18 +37,21 @@ def test_resnet20_is_the_recipe_of_he_et_al_2015():
             'erase': 0.0,
         },
         'train': {
-            'batch_size': 128, 'momentum': 0.9, 'nesterov': False, 'weight_decay': 1e-4, 'decay_norm_and_bias': True,
-            'start_from': '', 'new_head': True, 'active_blocks': 0, 'frozen': [], 'optimizer': 'sgd',
-            'loss': 'softmax', 'label_smoothing': 0.0, 'mixup': 0.0, 'cutmix': 0.0,
+            'batch_size': 128, 'seeds': 1, 'microbatches': 1, 'compute': 'float32', 'optimizer': 'sgd', 'momentum': 0.9,
+            'nesterov': False, 'betas': [0.9, 0.999], 'epsilon': 1e-6, 'trust': 0.001, 'clip_norm': 0.0,
+            'weight_decay': 1e-4, 'undecayed': [], 'ema': 0.0, 'loss': 'softmax', 'label_smoothing': 0.0,
+            'mixup': 0.0, 'cutmix': 0.0, 'start_from': '', 'new_head': True, 'active_blocks': 0, 'frozen': [],
             'phases': {'epochs': [], 'pixels': [], 'batch_sizes': []},
             'schedule': {
-                'name': 'steps', 'learning_rate': 0.1, 'boundaries': [32_000, 48_000], 'factor': 0.1,
-                'steps': 64_000, 'warmup': 'none', 'warmup_steps': 0, 'warmup_rate': 0.01,
+                'name': 'steps', 'learning_rate': 0.1, 'scaling': 'none', 'scaling_batch': 256,
+                'boundaries': [32_000, 48_000], 'factor': 0.1, 'steps': 64_000, 'warmup': 'none', 'warmup_steps': 0,
+                'warmup_rate': 0.01,
             },
         },
         'run': {
             'steps': 64_000, 'log_every': 100, 'eval_every': 2_000, 'eval_batch': 500, 'save_every': 2_000, 'keep': 2,
-            'snapshots': [0], 'scan_from': 5, 'tensorboard': True, 'placement': 'auto', 'workers': 0,
+            'keep_best': 0, 'snapshots': [0], 'checkpoints': '', 'unsaved': 'stop', 'nonfinite': 'stop', 'fsdp': 1,
+            'remat': 'none', 'scan_from': 5, 'tensorboard': True, 'wandb': '', 'placement': 'auto', 'workers': 0,
         },
     }  # fmt: skip
 
@@ -171,7 +174,9 @@ def of_imagenet(epochs, **more):
 
 
 BOXES = {'data.crop': 'random_resized', 'data.normalize': 'imagenet'}
-NOT_DECAYED = {'train.decay_norm_and_bias': False, 'train.nesterov': True}
+KERNELS_ALONE = {'train.undecayed': ['bias', 'scale', 'gain', 'value']}
+NESTEROV = {'train.nesterov': True}
+SCALED = {'train.schedule.scaling': 'linear'}  # its batch of 256 is the default
 FIVE = {'train.schedule.warmup_steps': 5}
 COSINE = {'train.schedule.name': 'cosine', 'train.schedule.warmup': 'linear', **FIVE}
 
@@ -197,18 +202,21 @@ def test_goyal2017_is_its_section_5():
     settings, network = recipe('goyal2017')
     assert network == {'gain': 'zero_gamma'}
     assert settings == of_imagenet(90, **{
-        **BOXES, **NOT_DECAYED, **FIVE, 'train.batch_size': 256, 'train.schedule.boundaries': [30, 60, 80],
+        **BOXES, **KERNELS_ALONE, **NESTEROV, **FIVE, **SCALED, 'train.batch_size': 256,
+        'train.schedule.boundaries': [30, 60, 80],
     })  # fmt: skip
     config = configuration.load('configs/imagenet.py:goyal2017')
     assert (config.data.crop_area, config.data.crop_ratio) == ((0.08, 1.0), (3 / 4, 4 / 3))
     assert (config.train.weight_decay, config.train.schedule.learning_rate) == (1e-4, 0.1)
+    assert config.train.schedule.scaling_batch == 256
 
 
 def test_the_bag_of_tricks_is_its_sections_2_and_5():
+    """The rate is 0.1 · batch / 256 (section 3.1): 0.4."""
     settings, network = recipe('bag_of_tricks')
     assert network == {'gain': 'zero_gamma'}
     assert settings == of_imagenet(200, **{
-        **BOXES, **NOT_DECAYED, **COSINE, 'train.batch_size': 1024, 'train.schedule.learning_rate': 0.4,
+        **BOXES, **KERNELS_ALONE, **NESTEROV, **COSINE, **SCALED, 'train.batch_size': 1024,
         'data.jitter': [0.4, 0.4, 0.4, 0.0], 'data.lighting': 0.1, 'train.label_smoothing': 0.1, 'train.mixup': 0.2,
     })  # fmt: skip
 
@@ -217,9 +225,9 @@ def test_strikes_back_a2_is_its_table_2():
     settings, network = recipe('strikes_back_a2')
     assert network == {'gain': 'zero_gamma', 'survival': 0.95}
     assert settings == of_imagenet(300, **{
-        **BOXES, **COSINE, 'data.crop_fraction': 0.95, 'data.repeats': 3, 'data.rand_augment': 2,
+        **BOXES, **KERNELS_ALONE, **COSINE, 'data.crop_fraction': 0.95, 'data.repeats': 3, 'data.rand_augment': 2,
         'data.rand_augment_magnitude': 0.7, 'data.rand_augment_deviation': 0.05, 'train.batch_size': 2048,
-        'train.optimizer': 'lamb', 'train.weight_decay': 0.02, 'train.decay_norm_and_bias': False,
+        'train.optimizer': 'lamb', 'train.weight_decay': 0.02, 'train.clip_norm': 1.0,
         'train.loss': 'sigmoid', 'train.mixup': 0.1, 'train.cutmix': 1.0, 'train.schedule.learning_rate': 5e-3,
     })  # fmt: skip
 
@@ -248,8 +256,8 @@ def test_a_folder_is_fine_tuned_gently_and_trained_from_scratch_as_imagenet_is()
     scratch = differences('configs/folder.py:scratch,resnet18', 'configs/imagenet.py:goyal2017,resnet18')
     assert {key: value for key, value in scratch.items() if not key.startswith('run.')} == {
         'data.dataset': 'folder', 'data.pixels': 0, 'network.gain': 'none', 'train.batch_size': 32,
-        'train.decay_norm_and_bias': True, 'train.schedule.name': 'cosine', 'train.schedule.steps': 100,
+        'train.undecayed': [], 'train.schedule.name': 'cosine', 'train.schedule.steps': 100,
         'train.schedule.boundaries': [32_000, 48_000], 'train.schedule.warmup': 'linear',
-        'train.schedule.warmup_steps': 1,
+        'train.schedule.warmup_steps': 1, 'train.schedule.scaling': 'none',
     }  # fmt: skip
     assert common.items() <= spec.flatten(configuration.load('configs/folder.py:scratch,resnet18')).items()

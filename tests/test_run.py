@@ -79,7 +79,7 @@ def test_training_says_what_it_trains_what_came_of_it_and_what_the_experiment_fo
 def test_the_directory_holds_config_environment_records_checkpoints_finding_figures_and_report(run_dir, run):
     assert {path.name for path in run_dir.glob('[!.]*')} == {
         'config.json', 'preprocessing.json', 'environment.json', 'metrics.jsonl', 'checkpoints', 'findings', 'figures',
-        'measured', 'report.html',
+        'measured', 'report.html', 'result.json',
     }  # fmt: skip
     assert {path.name for path in (run_dir / 'checkpoints').iterdir()} == {'0', '12', '13'}
     assert {path.name for path in (run_dir / 'findings').iterdir()} == {'lesion.json', 'lesion.npz'}

@@ -25,7 +25,7 @@ ROWS, PIXELS = 4, 16
 
 
 def placed(config):
-    return config, place_dataset(config, mesh.whole(mesh.data_mesh(1)))
+    return config, place_dataset(config, mesh.whole(mesh.all_devices()))
 
 
 def digits(data=(), **train):

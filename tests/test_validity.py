@@ -123,7 +123,7 @@ def refused(**changes):
         ({**DIGITS, 'data__pixels': 16}, 'config.data.pixels is 16; it must be 0: the images of digits are pixels'),
         ({**DIGITS, 'data__channels': 3}, 'config.data.channels is 3; it must be 0: the images of digits are pixels'),
         ({'data__dataset': 'synthetic', 'data__crop': 'random_scale'}, 'it must be view: the images of synthetic are'),
-        ({'train__optimizer': 'adam'}, "config.train.optimizer is 'adam'; it must be one of sgd, lamb"),
+        ({'train__optimizer': 'adam'}, "config.train.optimizer is 'adam'; it must be one of sgd, lars, lamb, adamw"),
         ({'train__loss': 'hinge'}, 'it must be one of softmax, sigmoid'),
         ({'train__label_smoothing': 1.1}, 'config.train.label_smoothing is 1.1; it must be from 0 to 1'),
         ({'train__label_smoothing': 0.1, 'train__loss': 'sigmoid'}, 'label_smoothing is 0.1; it must be 0 with'),

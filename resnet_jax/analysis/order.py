@@ -6,6 +6,7 @@ belongs to a block (parameters, BN statistics, gains that depend on its depth) g
 change the shape, or the network ends.
 """
 
+import math
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy import stats
 
-from resnet_jax.analysis.sweep import Part
+from resnet_jax.analysis.shares import Part, dealt
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.resnet import ResNet, head, stem
 from resnet_jax.models.suffix import body_block, entry_block, part
@@ -94,7 +95,7 @@ def order_sweep(
     progress: Progress = silent,
 ) -> Bool[np.ndarray, 'orders examples']:
     """Which examples the network classifies rightly in each order."""
-    found, done, parts = [], 0, list(parts)
+    found, done, parts = [], 0, list(dealt(parts, math.inf))
     for images, labels in parts:
         rows = []
         for order in orders:

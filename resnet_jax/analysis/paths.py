@@ -22,6 +22,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from scipy import stats
 
+from resnet_jax.analysis.shares import filled
 from resnet_jax.errors import UserError
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.gates import Gates
@@ -109,8 +110,8 @@ def sum_norms(
     Returns:
       norms, and ‖Σₖ G[k] - g‖ / ‖g‖ by the image, for g the gradient as JAX has it: rounding alone.
     """
-    norms, missed = _sum_norms(network, variables, images, labels)
-    return _lowered(norms), np.asarray(missed)
+    norms, missed = _sum_norms(network, variables, filled(images), filled(labels))
+    return _lowered(norms, len(labels)), np.asarray(missed)[: len(labels)]
 
 
 def path_norms(
@@ -121,7 +122,9 @@ def path_norms(
     paths: Bool[np.ndarray, 'blocks n'],
 ) -> Gradients:
     """The norms, (n,), of what comes back along a path an example. Paths are data: one program serves all."""
-    return _lowered(_path_norms(network, variables, images, labels, paths))
+    images, labels, count = filled(images), filled(labels), len(labels)
+    paths = np.pad(paths, ((0, 0), (0, len(labels) - count)), mode='edge')
+    return _lowered(_path_norms(network, variables, images, labels, paths), count)
 
 
 def norm(x: Float[Array, '*batch h w c']) -> Float[Array, '*batch']:
@@ -145,9 +148,9 @@ def _path_norms(network, variables, images, labels, paths):
     return Gradients(*map(norm, gradients(network, variables, images, labels, along(network.intact_gates(), paths))))
 
 
-def _lowered(norms: Gradients) -> Gradients:
-    """Of the loss itself, in float64."""
-    return Gradients(*(np.asarray(each, np.float64) / LIFT for each in norms))
+def _lowered(norms: Gradients, count: int) -> Gradients:
+    """Of the loss itself, in float64, and of the first `count` examples."""
+    return Gradients(*(np.asarray(each, np.float64)[..., :count] / LIFT for each in norms))
 
 
 def _loss(logits: Array, labels: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from resnet_jax.analysis.features import features
-from resnet_jax.analysis.sweep import Part
+from resnet_jax.analysis.shares import Part
 from resnet_jax.models.resnet import ResNet
 
 

@@ -4,6 +4,7 @@ A lesion leaves later blocks an input of another mean and variance than their BN
 training images the network tells what is lost for want of the function from what is lost for stale statistics.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from resnet_jax.analysis.lesion import delete
-from resnet_jax.analysis.sweep import Part
+from resnet_jax.analysis.shares import Part, dealt, spread
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.gates import Gates
 from resnet_jax.models.resnet import ResNet
@@ -51,7 +52,7 @@ def recalibrated_sweep(
 
     A lesion of no block is the control: the intact network, recalibrated.
     """
-    parts, rows = list(parts), []
+    parts, rows = list(dealt(parts, math.inf)), []
     for number, lesion in enumerate(lesions, start=1):
         gates = delete(network.intact_gates(), lesion)
         fresh = recalibrated(network, variables, batches, gates)
@@ -68,9 +69,9 @@ def _forgetful(network: ResNet) -> ResNet:
 
 
 def _mean_statistics(network: ResNet, variables: dict, batches: Sequence, gates: Gates) -> dict:
-    total = _statistics(network, variables, batches[0], gates)
+    total = _statistics(network, variables, spread(batches[0]), gates)
     for images in batches[1:]:
-        total = jax.tree.map(jnp.add, total, _statistics(network, variables, images, gates))
+        total = jax.tree.map(jnp.add, total, _statistics(network, variables, spread(images), gates))
     return jax.tree.map(lambda leaf: leaf / len(batches), total)
 
 

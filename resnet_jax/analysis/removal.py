@@ -13,7 +13,8 @@ import optax
 from jaxtyping import Bool, Float, Int
 
 from resnet_jax.analysis.lesion import deletable, delete
-from resnet_jax.analysis.sweep import Part, lesioned_logits, split
+from resnet_jax.analysis.shares import Part
+from resnet_jax.analysis.sweep import lesioned_logits, split
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.suffix import block_inputs

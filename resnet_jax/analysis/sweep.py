@@ -6,7 +6,6 @@ last deleted block are entered there, from a network that lacks the others: all 
 stage is compiled once, whatever is deleted.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 
@@ -17,13 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from resnet_jax import memory
 from resnet_jax.analysis.lesion import delete
+from resnet_jax.analysis.shares import Part, dealt
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.gates import Gates
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.suffix import block_inputs, enter_body, enter_stage
 from resnet_jax.progress import Progress, silent
-
-Part = tuple[Float[Array, '_n h w c'], Int[Array, ' _n']]  # of chunks the last may be smaller
 
 
 def sweep(
@@ -76,16 +74,11 @@ def lesioned_logits(
 
 
 def split(network: ResNet, variables: dict, parts: Iterable[Part]) -> Iterator[Part]:
-    """The same examples in chunks of which the inputs of all blocks fit the memory."""
+    """The same examples, dealt out among the devices in chunks of which the inputs of all blocks fit the memory."""
     one = jax.ShapeDtypeStruct((1, *network.arch.image_shape), jnp.float32)
     _, inputs = jax.eval_shape(partial(block_inputs, network), variables, one)
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(inputs))
-    fit = max(1, memory.room() // needed)
-    for images, labels in parts:
-        # As even as can be: one more size is one more program.
-        size = math.ceil(len(labels) / math.ceil(len(labels) / fit))
-        for start in range(0, len(labels), size):
-            yield images[start : start + size], labels[start : start + size]
+    yield from dealt(parts, max(1, memory.room() // needed))
 
 
 def _groups(arch: Architecture, lesions: np.ndarray) -> list[tuple[np.ndarray, list[tuple[int, int]]]]:

@@ -112,7 +112,6 @@ def _show(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         if arguments.operations and settings.data.dataset in spec.PIXELS_ALREADY:
             raise UserError(f'--operations draws photographs, and the images of {settings.data.dataset} are none')
         sources.check(settings.data)
-        import jax
 
         from resnet_jax import sheet
         from resnet_jax.files import check_writable
@@ -121,7 +120,7 @@ def _show(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
         from resnet_jax.train.splits import place_dataset
 
         check_writable(arguments.out)
-        splits = place_dataset(settings, mesh.whole(mesh.data_mesh(jax.device_count())), show)
+        splits = place_dataset(settings, mesh.whole(mesh.all_devices()), show)
         if arguments.operations:
             drawn = sheet.operations(settings, splits)
         else:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_collections import ConfigDict
 from rich.table import Table
 
 from resnet_jax import config as configuration
@@ -19,7 +20,6 @@ Overrides = dict[str, str]  # setting of an experiment -> text
 
 def experiment(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from resnet_jax import experiment as runner
-    from resnet_jax import laboratory
 
     overrides = configuration.overrides(rest)
     every = arguments.name == 'all'
@@ -31,10 +31,9 @@ def experiment(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     names = runner.names() if every else [arguments.name]
     check_names(names)
     if arguments.run:
-        do_on_run(arguments.run, {names[0]: overrides}, arguments.tier)
+        do_on_run(arguments.run, {names[0]: overrides}, arguments.tier, alone=arguments.alone)
         return 0
     lab = arguments.lab or Path('runs') / arguments.tier
-    laboratory.keep_compiled(lab)
     if every:
         return _do_all(lab, names, arguments.tier)
     _do_in_laboratory(lab, names[0], names[0], arguments.tier, overrides)
@@ -56,8 +55,40 @@ def check_names(names: Iterable[str]) -> None:
         runner.path_of(name)
 
 
-def do_on_run(run_dir: Path, experiments: Mapping[str, Overrides], tier: str) -> None:
-    """Experiments, each by its own settings, on one run and on those beside it that can be compared."""
+def parse_then(text: str) -> dict[str, Overrides]:
+    """`lesion:draws=5:beyond=False,paths` -> the experiments, and the settings to override in each.
+
+    Raises:
+      UserError: there is no such experiment, or a setting has no value.
+    """
+    found = {}
+    for one in filter(None, text.split(',')):
+        name, *settings = one.split(':')
+        if not all('=' in setting for setting in settings):
+            raise UserError(f'--then takes NAME or NAME:KEY=VALUE, as lesion:beyond=False; got {one!r}')
+        found[name] = {key: value for key, _, value in (setting.partition('=') for setting in settings)}
+    check_names(found)
+    return found
+
+
+def check_then(then: Mapping[str, Overrides], config: ConfigDict) -> None:
+    """Refuses, before a network is trained, experiments that could not be done on it.
+
+    Raises:
+      UserError: an unknown setting, or an experiment that needs no trained network, or another one.
+    """
+    from resnet_jax import experiment as runner
+
+    for name, overrides in then.items():
+        module = runner.find(name)
+        settings = configuration.overridden(module.get_config('cpu'), overrides)
+        if not module.runs(settings):
+            raise UserError(f'{name} needs no trained network: leave it out of --then')
+        runner.check(module, [config])
+
+
+def do_on_run(run_dir: Path, experiments: Mapping[str, Overrides], tier: str, *, alone: bool) -> None:
+    """Experiments, each by its own settings, on one run; unless `alone` on those beside it too that can be compared."""
     from resnet_jax import experiment as runner
     from resnet_jax import laboratory
     from resnet_jax.display import progress
@@ -72,7 +103,7 @@ def do_on_run(run_dir: Path, experiments: Mapping[str, Overrides], tier: str) ->
         with progress() as show:
             run = load(run_dir, progress=show)
             _check_finished(run)
-            runs = [run, *laboratory.beside(run)]
+            runs = [run, *([] if alone else laboratory.beside(run))]
             runner.check(module, [each.config for each in runs])
             if runner.done(module, runs, settings, tier, run_dir):
                 console.print(f'{name}: {_measured_before(name, run_dir)}')

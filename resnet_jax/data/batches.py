@@ -1,12 +1,9 @@
 """Batches on the host by their number: a pure function of it, whoever makes them."""
 
-import multiprocessing
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +13,7 @@ from resnet_jax.data.crops import DRAWS, drawing
 from resnet_jax.data.decode import cut
 from resnet_jax.data.order import Plan
 from resnet_jax.data.source import Example, Source, Unreadable
+from resnet_jax.data.threads import parallel
 from resnet_jax.data.views import unreadable, view_of
 from resnet_jax.errors import UserError
 
@@ -29,9 +27,10 @@ class Batch(NamedTuple):
     Attributes:
       images: uint8 (n, h, w, c).
       labels: int32 (n,).
-      inside: bool (n,): False for what only fills up a last batch of evaluation.
+      inside: bool (n,): False for what only fills up: a last batch of evaluation, or one that cannot be made.
       skipped: where and why examples could not be read.
-      error: why there is no such batch; empty for a good one.
+      error: why it cannot be made; empty for a good one. An exception would come out of a worker process as a
+        traceback, and other processes would wait for this one's share.
     """
 
     images: np.ndarray
@@ -61,6 +60,15 @@ class Batches(ABC):
     @abstractmethod
     def __getitem__(self, number: int) -> Batch: ...
 
+    @abstractmethod
+    def shape(self, number: int) -> tuple[int, int, int, int]:
+        """Of this process's images in a batch."""
+
+    def unmade(self, number: int, error: str) -> Batch:
+        """Stands for a batch that cannot be made."""
+        images = np.zeros(self.shape(number), np.uint8)
+        return Batch(images, np.zeros(len(images), np.int32), np.zeros(len(images), bool), (), error)
+
 
 @dataclass(frozen=True)
 class TrainingBatches(Batches):
@@ -76,20 +84,23 @@ class TrainingBatches(Batches):
     def __len__(self) -> int:
         return self.steps
 
+    def shape(self, number: int) -> tuple[int, int, int, int]:
+        phase = self.plan.at(number).phase
+        return phase.batch // self.share.count, phase.pixels, phase.pixels, self.channels
+
     def __getitem__(self, number: int) -> Batch:
-        indices, pixels = self.plan.batch(number), self.plan.at(number).phase.pixels
+        indices, shape = self.plan.batch(number), self.shape(number)
         draws = np.random.RandomState([CROPS, self.plan.seed, number]).random_sample((len(indices), DRAWS))
         indices, draws = self.share.of(indices), self.share.of(draws)
-        images = np.empty((len(indices), pixels, pixels, self.channels), np.uint8)
-        labels, skipped = np.empty(len(indices), np.int32), []
-        read = partial(self._readable, pixels)
+        images, labels, skipped = np.empty(shape, np.uint8), np.empty(len(indices), np.int32), []
+        read = partial(self._readable, shape[1])
         try:
             examples = enumerate(parallel(read, map(int, indices), self.source.read(indices), draws))
             for at, (found, failed) in examples:
                 images[at], labels[at] = found
                 skipped += failed
         except UserError as error:
-            return _failed(str(error))
+            return self.unmade(number, str(error))
         return Batch(images, labels, np.ones(len(labels), bool), tuple(skipped), '')
 
     def _readable(self, pixels: int, index: int, example: Example | Unreadable, draws: np.ndarray):
@@ -124,19 +135,22 @@ class EvaluationBatches(Batches):
 
     source: Source
     data: ConfigDict
-    shape: tuple[int, int, int]
+    image: tuple[int, int, int]
     batch: int
     share: Share
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.batch)
 
+    def shape(self, number: int) -> tuple[int, int, int, int]:
+        return self.batch // self.share.count, *self.image
+
     def __getitem__(self, number: int) -> Batch:
         indices = self.share.of(range(number * self.batch, (number + 1) * self.batch))
         there = [index for index in indices if index < len(self.source)]
-        images, labels = np.zeros((len(indices), *self.shape), np.uint8), np.zeros(len(indices), np.int32)
+        images, labels = np.zeros(self.shape(number), np.uint8), np.zeros(len(indices), np.int32)
         inside, skipped = np.zeros(len(indices), bool), []
-        view = partial(view_of, shape=self.shape, crop_fraction=self.data.crop_fraction, stored=self.source.shape)
+        view = partial(view_of, shape=self.image, crop_fraction=self.data.crop_fraction, stored=self.source.shape)
         try:
             for at, found in enumerate(parallel(view, self.source.read(there))):
                 if isinstance(found, Unreadable):
@@ -145,23 +159,5 @@ class EvaluationBatches(Batches):
                     images[at], labels[at] = found
                     inside[at] = True
         except UserError as error:
-            return _failed(str(error))
+            return self.unmade(number, str(error))
         return Batch(images, labels, inside, tuple(skipped), '')
-
-
-def parallel(function: Callable, *columns: Iterable) -> Iterable:
-    """`map`, on all cores: decoders let go of Python's lock. In a worker process, of which there are many, on one."""
-    if multiprocessing.parent_process():
-        return map(function, *columns)
-    return _threads().map(function, *columns)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count())
-
-
-def _failed(error: str) -> Batch:
-    """An exception would come out of a worker process as a traceback."""
-    nothing = np.zeros(0, np.uint8)
-    return Batch(nothing, nothing, nothing, (), error)

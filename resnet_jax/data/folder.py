@@ -15,7 +15,7 @@ from resnet_jax.data.scan import Scan, scan
 from resnet_jax.data.source import Example, Source, Unreadable
 from resnet_jax.data.walk import Images, shown
 from resnet_jax.errors import UserError
-from resnet_jax.files import write_npz
+from resnet_jax.files import cache_folder, write_npz
 from resnet_jax.progress import Progress
 
 INDEX = 1  # version of the index as it is kept
@@ -127,16 +127,30 @@ def _files(root: bytes, images: Images) -> Files:
 
 
 def _refuse_shared(images: dict[str, Images], splits: dict[str, Files]) -> None:
-    """Refuses a file that has a name in both splits."""
-    train, test = (images[split].table for split in ('train', 'test'))
-    for device in np.unique(test['device'][test['inode'] > 0]):
-        one, other = (np.flatnonzero((table['device'] == device) & (table['inode'] > 0)) for table in (train, test))
-        _, at, beside = np.intersect1d(train['inode'][one], test['inode'][other], return_indices=True)
-        if len(at):
-            raise UserError(
-                f'{splits["test"].place(int(other[beside[0]]))} is the same file as '
-                f'{splits["train"].place(int(one[at[0]]))}, but one is in test and one in train; remove one of them'
-            )
+    """Refuses a file that has a name in both splits, or in two classes: one of its labels would be wrong."""
+    table = np.concatenate([images[split].table for split in splits])
+    of_split = np.repeat(range(len(splits)), [len(files) for files in splits.values()])
+    at = np.lexsort((table['inode'], table['device']))
+    one, other = at[:-1], at[1:]
+    same = (table['inode'][one] > 0) & (table['inode'][one] == table['inode'][other])
+    same &= table['device'][one] == table['device'][other]
+    same &= (of_split[one] != of_split[other]) | (table['label'][one] != table['label'][other])
+    if not same.any():
+        return
+    first, second = sorted((int(one[same][0]), int(other[same][0])))
+    raise UserError(
+        f'{_place(splits, second)} is the same file as {_place(splits, first)}, but of another split or class; remove '
+        'one of them'
+    )
+
+
+def _place(splits: dict[str, Files], index: int) -> str:
+    """Of a file, counted through all splits."""
+    for files in splits.values():
+        if index < len(files):
+            return files.place(index)
+        index -= len(files)
+    raise IndexError(index)
 
 
 def _fingerprint(classes: tuple[str, ...], splits: dict[str, Files]) -> str:
@@ -152,8 +166,7 @@ def _fingerprint(classes: tuple[str, ...], splits: dict[str, Files]) -> str:
 
 
 def _index_file(root: bytes) -> Path:
-    cache = os.path.expanduser(os.environ.get('XDG_CACHE_HOME') or '~/.cache')
-    return Path(cache, 'resnet_jax', 'folders', f'{hashlib.sha256(os.path.realpath(root)).hexdigest()[:32]}.npz')
+    return cache_folder() / 'folders' / f'{hashlib.sha256(os.path.realpath(root)).hexdigest()[:32]}.npz'
 
 
 def _key(root: bytes, test_share: float) -> list:

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, UInt8
 
 
@@ -21,11 +20,6 @@ class Masked(NamedTuple):
     images: UInt8[Array, 'n h w c']
     labels: Int32[Array, ' n']
     inside: Bool[Array, ' n']
-
-
-def place(images: np.ndarray, labels: np.ndarray, sharding: jax.sharding.Sharding) -> Examples:
-    """Puts a split on the device, whole on each."""
-    return Examples(jax.device_put(images, sharding), jax.device_put(labels, sharding))
 
 
 def batch(examples: Examples, permutation: Int32[Array, ' n'], index: Int[Array, ''], size: int) -> Examples:

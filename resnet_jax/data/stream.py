@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -22,7 +22,7 @@ from resnet_jax.data.batches import Batch, Batches, EvaluationBatches, Share
 from resnet_jax.data.resident import Masked
 from resnet_jax.data.source import Source
 from resnet_jax.data.views import check_any
-from resnet_jax.errors import UserError
+from resnet_jax.errors import TogetherError, UserError
 
 AHEAD = 2  # batches on their way to the device while a step runs
 
@@ -74,16 +74,9 @@ def _end_with_the_run() -> None:
 
 
 def placed(batches: Iterator[Batch], spread: NamedSharding) -> Generator[tuple[Masked, Batch], None, None]:
-    """Each batch on the devices, spread over them, and the host's; the next ones are on their way while a step runs.
-
-    Raises:
-      UserError: a batch cannot be made; what was made before it has been given.
-    """
+    """Each batch on the devices, spread over them, and the host's; the next ones are on their way while a step runs."""
     waiting: deque[tuple[Masked, Batch]] = deque()
     for batch in batches:
-        if batch.error:
-            yield from waiting
-            raise UserError(batch.error)
         parts = (batch.images, batch.labels, batch.inside)
         waiting.append((Masked(*(jax.make_array_from_process_local_data(spread, part) for part in parts)), batch))
         if len(waiting) > AHEAD:
@@ -97,6 +90,7 @@ class Streamed:
 
     Attributes:
       skipped: what could not be read when it was last evaluated, where and why.
+      errors: why batches of it could not be made then.
     """
 
     split: str
@@ -105,16 +99,35 @@ class Streamed:
     shape: tuple[int, int, int]
     whole: NamedSharding
     skipped: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def batches(self, batch: int) -> Iterator[Masked]:
-        """All examples once, `batch` at a time, rounded up to the devices; the last batch is filled up and masked."""
+        """All examples once, `batch` at a time, rounded up to the devices; the last batch is filled up and masked.
+
+        What this process could not read is in `skipped` and `errors` then, and is to be heard by all: `check`.
+        """
         batch += -batch % self.whole.num_devices
         made = EvaluationBatches(self.source, self.data, self.shape, batch, this_process())
         self.skipped.clear()
-        spread = NamedSharding(self.whole.mesh, PartitionSpec('data'))
+        self.errors.clear()
+        spread = NamedSharding(self.whole.mesh, PartitionSpec(self.whole.mesh.axis_names))
         for masked, host in placed(stream(made, 0, 0), spread):
             self.skipped.extend(host.skipped)
+            self.errors.extend(filter(None, [host.error]))
             yield masked
+            if host.error and made.share.count == 1:  # else the others go on, and so does this one
+                return
+
+    def check(self, told: Sequence[Sequence[list[str]]]) -> None:
+        """Takes what each process could not read, (skipped, errors).
+
+        Raises:
+          TogetherError: a batch could not be made, or nothing could be read.
+        """
+        for own, all_of_it in zip((self.skipped, self.errors), zip(*told, strict=True), strict=True):
+            own[:] = [line for lines in all_of_it for line in lines]
+        if self.errors:
+            raise TogetherError(self.errors[0])
         check_any(len(self) - len(self.skipped), len(self))
 
     def __len__(self) -> int:

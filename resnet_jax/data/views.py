@@ -1,13 +1,13 @@
 """A whole split as evaluation sees it, in memory."""
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
 from resnet_jax import memory
 from resnet_jax.data.source import Example, Source, Unreadable, chunks
+from resnet_jax.data.threads import parallel
 from resnet_jax.data.view import decode_view
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress
@@ -32,16 +32,15 @@ def views(
     memory.check_fits(f'the {count:,} images of the {what} split are kept in memory', count * math.prod(shape),
                       'take a machine with more')  # fmt: skip
     images, labels, done = np.empty((count, *shape), np.uint8), np.empty(count, np.int32), 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for indices in chunks(count, BATCH):
-            found = pool.map(lambda each: view_of(each, shape, crop_fraction, source.shape), source.read(indices))
-            for index, each in zip(indices, found, strict=True):
-                if isinstance(each, Unreadable):
-                    skipped.append(unreadable(source, index, each, corrupt))
-                else:
-                    images[done], labels[done] = each
-                    done += 1
-            progress(f'decoding {what}', indices.stop, count)
+    view = partial(view_of, shape=shape, crop_fraction=crop_fraction, stored=source.shape)
+    for indices in chunks(count, BATCH):
+        for index, each in zip(indices, parallel(view, source.read(indices)), strict=True):
+            if isinstance(each, Unreadable):
+                skipped.append(unreadable(source, index, each, corrupt))
+            else:
+                images[done], labels[done] = each
+                done += 1
+        progress(f'decoding {what}', indices.stop, count)
     check_any(done, count)
     return images[:done], labels[:done], skipped
 

@@ -1,5 +1,6 @@
 """What a network costs, counted from its plan: parameters, multiply-adds, activations, receptive field. No JAX."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import singledispatch
@@ -52,14 +53,19 @@ class Signal:
 class Layer:
     """A layer's cost for one image. Multiply-adds as papers count FLOPs: normalisation, ReLU, additions left out.
 
-    `activations`: numbers that a convolution or dense layer gives (Radosavovic et al. 2020, arXiv 2003.13678).
+    `leaves`: shapes of its arrays of parameters. `activations`: numbers that a convolution or dense layer gives
+    (Radosavovic et al. 2020, arXiv 2003.13678).
     """
 
     name: str
-    parameters: int
+    leaves: tuple[tuple[int, ...], ...]
     multiply_adds: int
     activations: int
     signal: Signal
+
+    @property
+    def parameters(self) -> int:
+        return sum(math.prod(shape) for shape in self.leaves)
 
 
 class Walk:
@@ -73,11 +79,11 @@ class Walk:
             signal = _pass(part, signal, self, path)
         return signal
 
-    def row(self, path: str, name: str, parameters: int, per_pixel: int, after: Signal) -> None:
+    def row(self, path: str, name: str, leaves: tuple[tuple[int, ...], ...], per_pixel: int, after: Signal) -> None:
         """`per_pixel`: multiply-adds at each pixel of the result; 0 for what is no convolution and no dense layer."""
         pixels = after.height * after.width
         activations = pixels * after.channels if per_pixel else 0
-        self.rows.append(Layer(f'{path}/{name}', parameters, per_pixel * pixels, activations, after))
+        self.rows.append(Layer(f'{path}/{name}', leaves, per_pixel * pixels, activations, after))
 
 
 @singledispatch
@@ -90,29 +96,29 @@ def _pass(part: Part, signal: Signal, walk: Walk, path: str) -> Signal:
 def _(part: Conv, signal: Signal, walk: Walk, path: str) -> Signal:
     (height, width), after = part.size, signal.strided(max(part.size), part.strides)
     after = replace(after, channels=part.features, layers=signal.layers + 1)
-    weights = height * width * signal.channels // part.groups * part.features
-    gains = part.features if walk.arch.conv == 'scaled_standardized' else 0
-    biases = part.features if part.bias is not None else 0
-    walk.row(path, part.name, weights + gains + biases, weights, after)
+    kernel = (height, width, signal.channels // part.groups, part.features)
+    gain = ((part.features,),) if walk.arch.conv == 'scaled_standardized' else ()
+    bias = ((part.features,),) if part.bias is not None else ()
+    walk.row(path, part.name, (kernel, *gain, *bias), math.prod(kernel), after)
     return after
 
 
 @_pass.register
 def _(part: Dense, signal: Signal, walk: Walk, path: str) -> Signal:
     after = replace(signal, channels=part.features, layers=signal.layers + 1)
-    walk.row(path, part.name, (signal.channels + 1) * part.features, signal.channels * part.features, after)
+    walk.row(path, part.name, *_dense(signal.channels, part.features), after)
     return after
 
 
 @_pass.register
 def _(part: Norm, signal: Signal, walk: Walk, path: str) -> Signal:
-    walk.row(path, part.name, 2 * signal.channels, 0, signal)
+    walk.row(path, part.name, ((signal.channels,),) * 2, 0, signal)
     return signal
 
 
 @_pass.register
 def _(part: Scalar, signal: Signal, walk: Walk, path: str) -> Signal:
-    walk.row(path, part.name, 1, 0, signal)
+    walk.row(path, part.name, ((),), 0, signal)
     return signal
 
 
@@ -144,11 +150,15 @@ def _(part: GlobalPool, signal: Signal, walk: Walk, path: str) -> Signal:
 @_pass.register
 def _(part: SqueezeExcite, signal: Signal, walk: Walk, path: str) -> Signal:
     narrow = replace(signal, height=1, width=1, channels=part.reduced)
-    weights = signal.channels * part.reduced
-    walk.row(path, f'{part.name}_reduce', weights + part.reduced, weights, narrow)
+    walk.row(path, f'{part.name}_reduce', *_dense(signal.channels, part.reduced), narrow)
     wide = replace(narrow, channels=signal.channels)
-    walk.row(path, f'{part.name}_expand', weights + signal.channels, weights, wide)
+    walk.row(path, f'{part.name}_expand', *_dense(part.reduced, signal.channels), wide)
     return signal
+
+
+def _dense(inputs: int, features: int) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """Kernel and bias, and the multiply-adds."""
+    return ((inputs, features), (features,)), inputs * features
 
 
 @_pass.register
@@ -214,7 +224,7 @@ def walk(arch: Architecture) -> tuple[list[Layer], Signal]:
 def _shared(arch: Architecture, layer: Layer) -> Layer:
     """A layer of a body's later block: what it shares with the first it does not have once more."""
     own = {'none': True, 'kernels': not layer.multiply_adds}.get(arch.share, False)
-    return layer if own else replace(layer, parameters=0)
+    return layer if own else replace(layer, leaves=())
 
 
 def layers(arch: Architecture) -> Iterator[Layer]:

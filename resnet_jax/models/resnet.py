@@ -26,11 +26,14 @@ class ResNet(nn.Module):
     Attributes:
       scan_from: bodies of so many blocks and more train as a scan.
       frozen: parts (`stem`, `stage1`, …) that are as in evaluation also while training.
+      remat: what the backward pass of training computes again, from its input, instead of keeping it: `none`, every
+        `block`, or every `stage`. Only memory and time depend on it.
     """
 
     arch: Architecture
     scan_from: int = 1
     frozen: tuple[str, ...] = ()
+    remat: str = 'none'
 
     @nn.compact
     def __call__(
@@ -54,10 +57,12 @@ class ResNet(nn.Module):
                 blocks=blocks,
                 share=self.arch.share,
                 scan_from=self.scan_from,
+                remat=self.remat == 'block',
                 name=name,
             )
-            own = gates and gates.of(slice(first, first + blocks))
-            x = stage(x, own, draws, train=train and name not in self.frozen)
+            own, training = gates and gates.of(slice(first, first + blocks)), train and name not in self.frozen
+            run = partial(_run, train=training)
+            x = (nn.remat(run) if self.remat == 'stage' and training else run)(stage, x, own, draws)
         last = draws if draws is None else jax.random.fold_in(draws, self.arch.blocks)
         return head(self.arch, name='head')(x, last, train=train)
 
@@ -70,6 +75,10 @@ class ResNet(nn.Module):
         """Gates that change nothing, of shape (blocks,): ones; in a plain network the shortcut's are 0."""
         shortcut = 0.0 if self.arch.plain else 1.0
         return gating.intact(jnp.full(self.arch.blocks, shortcut, jnp.float32))
+
+
+def _run(stage: Stage, x: Array, gates: Gates | None, draws: Array | None, *, train: bool) -> Array:
+    return stage(x, gates, draws, train=train)
 
 
 def _init(network: ResNet, key: Array, images: Array) -> dict:

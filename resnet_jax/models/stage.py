@@ -31,6 +31,7 @@ class Stage(nn.Module):
       blocks: how many, the entry block counted.
       share: what the body's blocks share: none, kernels, parameters or all.
       scan_from: bodies of so many blocks and more are scanned; no layout depends on it.
+      remat: does the backward pass of training compute each block again, from its input?
     """
 
     entry: BlockPlan
@@ -40,52 +41,42 @@ class Stage(nn.Module):
     blocks: int
     share: str
     scan_from: int
+    remat: bool
 
     @nn.compact
     def __call__(
         self, x: Float[Array, 'n h w c'], gates: Gates | None, draws: Array | None = None, *, train: bool
     ) -> Float[Array, 'n h2 w2 features']:
+        def run(block: Block, x: Array, gates: Gates | None, position: Position) -> Array:
+            return block(x, gates, position, draws, train=train)
+
+        again = self.remat and train
         entry = Block(self.entry, self.layers, name='entry')
-        x = entry(x, gates and gates.of(0), Position(self.first, 0), draws, train=train)
+        x = (nn.remat(run) if again else run)(entry, x, gates and gates.of(0), Position(self.first, 0))
         if self.blocks == 1:
             return x
         if train and self.blocks - 1 < self.scan_from and not self.is_initializing():
             return self.one_by_one(x, gates, draws)
-        shared = SHARED[self.share]
-        # Shared statistics go from block to block where they change, and are read where they do not.
-        carried = tuple(name for name in shared if name == 'batch_stats' and self.is_mutable_collection(name))
-        scan = nn.scan(
-            lambda block, x, gates, position: (block(x, gates, position, draws, train=train), None),
-            variable_axes={name: 0 for name in ('params', 'batch_stats', 'intermediates') if name not in shared},
-            variable_broadcast=[name for name in shared if name not in carried],
-            variable_carry=carried,
-            split_rngs={'params': 'params' not in shared},
-            in_axes=(0 if gates else nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
-            length=self.blocks - 1,
-        )
-        if self.share == 'kernels':
-            scan = nn.map_variables(
-                scan, 'params', partial(_each, partial(spread, blocks=self.blocks - 1)), partial(_each, gather),
-                init=self.is_initializing(), mutable=self.is_initializing(),
-            )  # fmt: skip
-        counted = jnp.arange(1, self.blocks)
-        positions = Position(self.first + counted, counted)
         body = Block(self.body, self.layers, name='body')
         if self.is_initializing() and self.share == 'all':
             # A scan carries only what is there before it, and the variables of all blocks are those of one.
-            return body(x, gates and gates.of(1), Position(self.first + 1, 1), draws, train=train)
-        x, _ = scan(body, x, gates and gates.of(slice(1, None)), positions)
+            return run(body, x, gates and gates.of(1), Position(self.first + 1, 1))
+        # What a loop computes forwards, and what backwards, XLA cannot take for the same.
+        scan = _scanned(self, nn.remat(run, prevent_cse=False) if again else run, in_gates=0 if gates else nn.broadcast)
+        counted = jnp.arange(1, self.blocks)
+        x, _ = scan(body, x, gates and gates.of(slice(1, None)), Position(self.first + counted, counted))
         return x
 
     def one_by_one(self, x: Array, gates: Gates | None, draws: Array | None) -> Array:
         """The body in training, without a scan."""
         body, kinds = Block(self.body, self.layers, parent=None), ('params', 'batch_stats')
         variables = {kind: self.get_variable(kind, 'body') for kind in kinds if self.has_variable(kind, 'body')}
-        updated = []
+        run = partial(body.apply, train=True, mutable=['batch_stats'])
+        run, updated = jax.checkpoint(run) if self.remat else run, []
         for index in range(self.blocks - 1):
-            x, updates = body.apply(
+            x, updates = run(
                 block_of(variables, index, self.blocks - 1, self.share), x, gates and gates.of(index + 1),
-                Position(self.first + index + 1, index + 1), draws, train=True, mutable=['batch_stats'],
+                Position(self.first + index + 1, index + 1), draws,
             )  # fmt: skip
             updated.append(updates)
             if self.share == 'all':
@@ -94,6 +85,28 @@ class Stage(nn.Module):
             whole = variables if self.share == 'all' else jax.tree.map(lambda *each: jnp.stack(each), *updated)
             self.put_variable('batch_stats', 'body', whole['batch_stats'])
         return x
+
+
+def _scanned(stage: Stage, run: Callable, in_gates) -> Callable:
+    """`run(block, x, gates, position)` of all blocks of a stage's body, one after the other, as one loop."""
+    shared = SHARED[stage.share]
+    # Shared statistics go from block to block where they change, and are read where they do not.
+    carried = tuple(name for name in shared if name == 'batch_stats' and stage.is_mutable_collection(name))
+    scan = nn.scan(
+        lambda block, *given: (run(block, *given), None),
+        variable_axes={name: 0 for name in ('params', 'batch_stats', 'intermediates') if name not in shared},
+        variable_broadcast=[name for name in shared if name not in carried],
+        variable_carry=carried,
+        split_rngs={'params': 'params' not in shared},
+        in_axes=(in_gates, 0),  # pyright: ignore[reportArgumentType]
+        length=stage.blocks - 1,
+    )
+    if stage.share == 'kernels':
+        scan = nn.map_variables(
+            scan, 'params', partial(_each, partial(spread, blocks=stage.blocks - 1)), partial(_each, gather),
+            init=stage.is_initializing(), mutable=stage.is_initializing(),
+        )  # fmt: skip
+    return scan
 
 
 def block_of(variables: dict, index: int | Array, blocks: int, share: str) -> dict:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from resnet_jax.files import check_name, write_atomically
 
+PERCENT = (0, 1, 2, 5, 10, 20, 50, 100)  # ticks
 COLUMN = 4.6  # inches
 ROW = 3.0
 INK, MUTED, GRID = '#222222', '#6b6b6b', '#dddddd'
@@ -108,6 +109,17 @@ def figure(rows: int, columns: int, *, heights: Sequence[float] | None = None, *
     with style():
         empty = Figure(figsize=(COLUMN * columns, sum(heights)), layout='constrained')
         return empty, empty.subplots(rows, columns, squeeze=False, height_ratios=heights, **subplots)
+
+
+def percent_scale(panel: Axes, values: Sequence[float] = (0, 100)) -> None:
+    """Of errors, linear up to 1 % and logarithmic above, from the tick below these values to the one above; a line at 0
+    is seen whole."""
+    panel.set_yscale('symlog', linthresh=1, linscale=0.5)
+    low = max((tick for tick in PERCENT if tick <= min(values)), default=0)
+    high = min((tick for tick in PERCENT if tick >= max(values)), default=100)
+    panel.set_yticks(PERCENT, labels=[str(tick) for tick in PERCENT])
+    panel.set_yticks([], minor=True)
+    panel.set_ylim(low - 0.04 * (low == 0), high)
 
 
 def few_ticks(axes: Axes) -> None:
@@ -215,11 +227,7 @@ def training_curves(records: Sequence[Mapping]) -> Figure:
         steps, values = _series(records, 'train', 'learning_rate')
         rate.plot(steps, values, color=MUTED, linewidth=1.4)
 
-        error.set_yscale('symlog', linthresh=1, linscale=0.5)
-        ticks = [0, 1, 2, 5, 10, 20, 50, 100]
-        error.set_yticks(ticks, labels=[str(tick) for tick in ticks])
-        error.set_yticks([], minor=True)
-        error.set_ylim(-0.04, 100)  # a line at 0 is seen whole
+        percent_scale(error)
         if any(line.get_ydata().max(initial=0) > 0 for line in loss.lines):
             loss.set_yscale('log')
         error.set_ylabel('error (%)')

@@ -152,7 +152,7 @@ def load(run_dir: Path, experiment: str) -> Finding:
     check_name('experiment', experiment)
     path = run_dir / 'findings' / f'{experiment}.json'
     if not path.is_file():
-        there = ', '.join(_names(run_dir)) or 'none'
+        there = ', '.join(names(run_dir)) or 'none'
         raise UserError(f'{run_dir} has no finding {experiment!r} (it has: {there}); run that experiment on it first')
     record = _record(path)
     if record['schema'] != SCHEMA:
@@ -167,12 +167,12 @@ def load(run_dir: Path, experiment: str) -> Finding:
 
 def load_all(run_dir: Path) -> tuple[Finding, ...]:
     """Every finding of the run that this version reads, by name; errors as in `load`."""
-    return tuple(load(run_dir, name) for name in _names(run_dir) if readable(run_dir, name))
+    return tuple(load(run_dir, name) for name in names(run_dir) if readable(run_dir, name))
 
 
 def outdated(run_dir: Path) -> list[str]:
     """The experiments whose findings another version wrote."""
-    return [name for name in _names(run_dir) if not readable(run_dir, name)]
+    return [name for name in names(run_dir) if not readable(run_dir, name)]
 
 
 def readable(run_dir: Path, experiment: str) -> bool:
@@ -181,7 +181,8 @@ def readable(run_dir: Path, experiment: str) -> bool:
     return path.is_file() and _record(path)['schema'] == SCHEMA
 
 
-def _names(run_dir: Path) -> list[str]:
+def names(run_dir: Path) -> list[str]:
+    """The experiments that there are findings of, of whatever version."""
     return sorted(path.stem for path in (run_dir / 'findings').glob('[!.]*.json'))
 
 

@@ -1,16 +1,12 @@
 """The report of a run, or of a laboratory: one HTML file that needs nothing but itself. It has no script and asks for
-nothing outside.
+nothing outside. That of a sweep is made by `resnet_jax.report.sweep`.
 """
 
-import base64
 import json
-import math
-import re
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-import jinja2
 from ml_collections import ConfigDict
 
 from resnet_jax import spec
@@ -18,41 +14,44 @@ from resnet_jax.errors import UserError
 from resnet_jax.files import write_atomically
 from resnet_jax.models import counts
 from resnet_jax.report import figures, findings
-from resnet_jax.report.claims import Claim
-from resnet_jax.report.text import number, plain, span, summary
-from resnet_jax.runtime.directory import SCHEMA, diverged
+from resnet_jax.report.page import SYMBOLS, gauge, image, read_settings, template
+from resnet_jax.runtime.directory import diverged
+
+__all__ = ['gauge', 'write']
 
 _RECORD_KEYS = {
     'train': {'step', 'epoch', 'loss', 'error', 'learning_rate', 'images_per_second'},
     'test': {'step', 'loss', 'error', 'correct', 'examples'},
 }
 
-SYMBOLS = {'supported': '✓', 'refuted': '✗', 'undecided': '?'}  # beside the word: colour alone says nothing
-_PHONE = 0.72  # a figure shrinks to this share of its size, so that its text stays legible, and scrolls below it
-
 
 def write(directory: Path) -> Path:
-    """Writes report.html into the directory of a run, or of a laboratory, from the files there; returns its path.
+    """Writes report.html into the directory of a run, a laboratory or a sweep, from the files there; returns its path.
 
     A run that is not finished, or has no findings, has a report that says so.
 
     Raises:
-      UserError: it is neither, or a file in it is damaged.
+      UserError: it is none of these, or a file in it is damaged.
     """
+    if (directory / 'sweep.json').is_file():
+        from resnet_jax.report import sweep  # with it comes SciPy, a second that the other pages do not need
+        from resnet_jax.sweep import state
+
+        return sweep.write(state.read(directory))
     if (directory / 'config.json').is_file():
         page = _run_page(directory)
     elif (directory / 'findings').is_dir():
         page = _laboratory_page(directory)
     else:
-        raise UserError(f'{directory} is neither a run (config.json) nor a laboratory (findings); give the directory '
-                        'that training, or an experiment, wrote')  # fmt: skip
+        raise UserError(f'{directory} is neither a run (config.json) nor a laboratory (findings) nor a sweep '
+                        '(sweep.json); give the directory that one of them wrote')  # fmt: skip
     path = directory / 'report.html'
     write_atomically(path, page.encode())
     return path
 
 
 def _run_page(run_dir: Path) -> str:
-    config = _read_settings(run_dir, 'config.json') or {}
+    config = read_settings(run_dir, 'config.json') or {}
     records = _read_records(run_dir / 'metrics.jsonl')
     if records:
         _save_training_curves(records, run_dir / 'figures')
@@ -61,13 +60,13 @@ def _run_page(run_dir: Path) -> str:
         identity = config['identity']
     except (KeyError, AttributeError, TypeError) as error:
         raise UserError(f'{run_dir}/config.json is no run of this version ({error!r}); train it again') from error
-    return _template('run').render(
+    return template('run').render(
         name=run_dir.resolve().name,
         identity=identity,
         overview=overview,
         settings=spec.flatten(config['config']),
-        environment=spec.flatten(_read_settings(run_dir, 'environment.json') or {}),
-        curves=_image(run_dir, 'training_curves') if records else None,
+        environment=spec.flatten(read_settings(run_dir, 'environment.json') or {}),
+        curves=image(run_dir, 'training_curves') if records else None,
         training=_training(records),
         findings=[_section(finding, run_dir) for finding in findings.load_all(run_dir)],
         outdated=findings.outdated(run_dir),
@@ -78,7 +77,7 @@ def _run_page(run_dir: Path) -> str:
 def _laboratory_page(lab: Path) -> str:
     found = findings.load_all(lab)
     named = {run.identity for finding in found for run in finding.runs}
-    return _template('laboratory').render(
+    return template('laboratory').render(
         name=lab.resolve().name,
         runs=[run for run in map(_row, sorted(lab.glob('*/config.json'))) if run['identity'] in named],
         findings=[_section(finding, lab) for finding in found],
@@ -100,37 +99,6 @@ def _row(path: Path) -> dict[str, object]:
         'diverged': diverged(path.parent),
         'directory': path.parent.name,
     }
-
-
-def gauge(claim: Claim) -> dict[str, float | bool]:
-    """Where the region of acceptance, the interval and the value lie, in percent of a strip that holds them all."""
-    points = (claim.accept.low, claim.accept.high, claim.interval.low, claim.interval.high, claim.measured)
-    finite = [point for point in points if math.isfinite(point)] or [0.0]
-    margin = 0.12 * (max(finite) - min(finite)) or 1.0
-    low, high = min(finite) - margin, max(finite) + margin
-
-    def place(point: float) -> float:
-        return round(100 * (min(max(point, low), high) - low) / (high - low), 2)
-
-    return {
-        'accept': place(claim.accept.low),
-        'accept_width': round(place(claim.accept.high) - place(claim.accept.low), 2),
-        'low': place(claim.interval.low),
-        'high': place(claim.interval.high),
-        'measured': place(claim.measured),
-    }
-
-
-def _template(kind: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {'number': number, 'span': span, 'plain': plain, 'summary': summary, 'gauge': gauge}
-    return environment.get_template(f'{kind}.html.j2')
 
 
 def _overview(record: Mapping, records: list[dict]) -> dict[str, object]:
@@ -167,53 +135,14 @@ def _training(records: list[dict]) -> dict[str, object]:
 
 
 def _section(finding: findings.Finding, run_dir: Path) -> dict[str, object]:
-    images = {name: _image(run_dir, name) for name in finding.figures}
+    images = {name: image(run_dir, name) for name in finding.figures}
     return {'finding': finding, 'images': images}
-
-
-def _image(run_dir: Path, name: str) -> dict[str, str | bool] | None:
-    """A figure as data: URLs, with the width in pixels below which it scrolls; None where its file is missing."""
-    path = run_dir / 'figures' / f'{name}.svg'
-    if not path.is_file():
-        return None
-    svg = path.read_bytes()
-    width = re.search(rb'<svg[^>]*?\swidth="([0-9.]+)pt"', svg)
-    natural = float(width[1]) * 96 / 72 if width else 440.0
-    numbers = path.with_suffix('.csv')
-    return {
-        'source': _data_url('image/svg+xml', svg),
-        'numbers': _data_url('text/csv', numbers.read_bytes()) if numbers.is_file() else '',
-        'width': f'{natural:.0f}',
-        'least': f'{_PHONE * natural:.0f}',
-        'wide': natural > 600,
-    }
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f'data:{kind};base64,{base64.b64encode(data).decode()}'
 
 
 def _save_training_curves(records: list[dict], directory: Path) -> None:
     figures.save(figures.training_curves(records), directory, 'training_curves')
     keys = ('kind', 'step', 'loss', 'error', 'learning_rate')
     figures.save_numbers(directory, 'training_curves', {key: [record.get(key) for record in records] for key in keys})
-
-
-def _read_settings(run_dir: Path, name: str) -> dict | None:
-    """The contents of config.json or environment.json; None where there is none."""
-    path = run_dir / name
-    if not path.is_file():
-        return None
-    try:
-        settings = json.loads(path.read_text(encoding='utf-8'))
-        schema = settings.pop('schema')
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f'{path} cannot be read ({error!r}); start the run again, which writes it anew') from error
-    if schema != SCHEMA:
-        raise UserError(
-            f'{path} has schema {schema!r}, this version reads {SCHEMA}; use the version that trained the run'
-        )
-    return settings
 
 
 def _read_records(path: Path) -> list[dict]:

@@ -1,12 +1,16 @@
-"""Figures of lesions, from plain arrays. All errors in percent."""
+"""Figures of lesions, from plain arrays, and what a sweep shows of them. All errors in percent."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from resnet_jax.report import figures as style
+from resnet_jax.report.findings import Array
+
+EXPERIMENT = 'lesion'
+COST = 'lesion: cost of deleting one block (percentage points)'
 
 
 def single_deletions(
@@ -77,11 +81,8 @@ def each_block(series: dict[str, tuple[np.ndarray, np.ndarray]], intact: float, 
         for number in entries:
             axes.axvline(number, color=style.GRID, linewidth=3, zorder=0)
         axes.axhline(intact, color=style.INK, linewidth=1, label='intact')
-        axes.set_yscale('symlog', linthresh=1, linscale=0.5)
-        ticks = [0, 1, 2, 5, 10, 20, 50, 100]
-        axes.set_yticks(ticks, labels=[str(tick) for tick in ticks])
-        axes.set_yticks([], minor=True)
-        axes.set(xlabel='block', ylabel='test error (%)', ylim=(-0.04, 100))
+        style.percent_scale(axes)
+        axes.set(xlabel='block', ylabel='test error (%)')
         figure.legend(loc='outside upper center', ncols=2)
     return figure
 
@@ -141,3 +142,21 @@ def networks(
         axes.set(ylabel='test error (%)', ylim=(0, 100), xticks=range(len(names)))
         axes.set_xticklabels([re.sub('[-_ ]', '\n', name) for name in names])  # side by side they would overlap
     return figure
+
+
+def cost(arrays: Mapping[str, Array]) -> float | None:
+    """By how many points the median error after deleting one block is above the intact network's, entry blocks apart.
+
+    What the claims are about, of plain networks too, which claim nothing. None where this was not measured.
+
+    Args:
+      arrays: of a finding; of its main run `single_right` (lesions, examples), `intact_right` (examples,) and
+        `is_entry` (lesions,).
+    """
+    names = [f'run1.{name}' for name in ('single_right', 'intact_right', 'is_entry')]
+    if not all(name in arrays for name in names):
+        return None
+    single, intact, entry = (arrays[name].values for name in names)
+    if entry.all():
+        return None
+    return float(np.median(100 * (1 - single[~entry].mean(axis=1))) - 100 * (1 - intact.mean()))

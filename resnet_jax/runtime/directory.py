@@ -4,20 +4,25 @@ config.json         the resolved config, the identity of the run and the name of
 preprocessing.json  what an image passes through before the network, and the names of the classes: a prediction
                     needs no dataset
 environment.json    what it computes in
-metrics.jsonl       a record a line: {"kind": "train" or "test", "step": …}
-checkpoints/        by step
+metrics.jsonl       a record a line: {"kind": "train", "test", "selection", "not_finite" or "diverged", "step": …}
+checkpoints/        by step, each with a manifest; elsewhere where run.checkpoints says so, in a folder of the run's
+                    own, which its identity names
 weights.json        where imported weights came from
 findings/, figures/, report.html, tensorboard/
 """
 
+import errno
 import fcntl
+import importlib.util
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
@@ -26,7 +31,7 @@ from resnet_jax import spec
 from resnet_jax.errors import UserError
 from resnet_jax.files import write_atomically
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 def create(run_dir: Path, config: ConfigDict) -> None:
@@ -36,8 +41,10 @@ def create(run_dir: Path, config: ConfigDict) -> None:
       UserError: it cannot be written, or it holds another run (the first setting that differs is named).
     """
     check(run_dir, config)
-    title = configuration.title(config.network)
-    record = {'schema': SCHEMA, 'identity': spec.identity(config), 'title': title, 'config': config.to_dict()}
+    title, settings = configuration.title(config.network), config.to_dict()
+    if place := config.run.checkpoints:  # whoever reads it may do so in another folder than this process is in
+        settings['run']['checkpoints'] = str(checkpoints(run_dir, place))
+    record = {'schema': SCHEMA, 'identity': spec.identity(config), 'title': title, 'config': settings}
     try:
         write_atomically(run_dir / 'config.json', (json.dumps(record, indent=2) + '\n').encode())
     except OSError as error:
@@ -52,9 +59,10 @@ def check(run_dir: Path, config: ConfigDict) -> None:
     """
     if (run_dir / 'config.json').exists():
         _check_same(run_dir, read_config(run_dir), config)
-    elif any((run_dir / 'checkpoints').glob('[0-9]*')):
+    elif any((there := checkpoints(run_dir, own_place(config))).glob('[0-9]*')):
         raise UserError(
-            f'{run_dir} has checkpoints but no config.json; restore it, or give another directory with --run'
+            f'{there} has checkpoints, but {run_dir} no config.json, which says whose they are; restore that, or give '
+            'other directories with --run and --config.run.checkpoints'
         )
 
 
@@ -68,7 +76,17 @@ def read_config(run_dir: Path) -> ConfigDict:
         run_dir / 'config.json',
         missing=f'{run_dir} holds no run (no config.json); train one: resnet-jax train --run {run_dir}',
     )
-    return ConfigDict(_tuples(record['config']))
+    settings = _tuples(record['config'])
+    for key, value in spec.ADDED.items():
+        section, _, name = key.partition('.')
+        settings[section].setdefault(name, value)
+    return ConfigDict(settings)
+
+
+def seeds_in(run_dir: Path) -> list[Path]:
+    """The directory of a run; or, of one that trains several seeds, those of each, which may not be there yet."""
+    seeds = spec.seeds(read_config(run_dir))
+    return [run_dir / f'seed{seed}' for seed in seeds] if len(seeds) > 1 else [run_dir]
 
 
 def read_title(run_dir: Path) -> str:
@@ -113,9 +131,35 @@ def check_data(run_dir: Path, fingerprint: str) -> None:
                         'one, or give another directory with --run')  # fmt: skip
 
 
+def own_place(config: ConfigDict) -> str:
+    """The place of a run's checkpoints, its own in `run.checkpoints`, which many runs may share; empty: in its
+    directory."""
+    return config.run.checkpoints and f'{config.run.checkpoints}/{spec.identity(config)}'
+
+
+def checkpoints(run_dir: Path, place: str) -> epath.Path:
+    """Where checkpoints are: in the directory of their run, or in `place`, a folder or gs://….
+
+    Raises:
+      UserError: it is of another store, which Orbax cannot write to, or what reads this one is not installed.
+    """
+    if not place:
+        return epath.Path(run_dir.absolute()) / 'checkpoints'
+    if '://' not in place:
+        return epath.Path(Path(place).absolute())
+    if not place.startswith('gs://'):
+        raise UserError(f'config.run.checkpoints is {place!r}; it must be a folder or a URL that begins with gs://')
+    if importlib.util.find_spec('gcsfs') is None:
+        raise UserError(f'config.run.checkpoints is {place!r}, which gcsfs opens; install it: pip install gcsfs')
+    return epath.Path(place)
+
+
 def has_checkpoint(run_dir: Path, step: int) -> bool:
-    """Is there a checkpoint of that step? By its folder alone; whether it is whole is seen when it is restored."""
-    return (run_dir / 'checkpoints' / str(step)).is_dir()
+    """Has the run a checkpoint of that step? By its manifest; whether it is whole is seen when it is restored."""
+    if not (run_dir / 'config.json').exists():
+        return False
+    place = checkpoints(run_dir, own_place(read_config(run_dir)))
+    return (place / str(step) / 'manifest.json').exists()
 
 
 def write_environment(run_dir: Path, environment: dict[str, object]) -> None:
@@ -157,10 +201,18 @@ def imported(run_dir: Path) -> bool:
 
 
 def append_metrics(run_dir: Path, record: dict) -> None:
-    with (run_dir / 'metrics.jsonl').open('a') as file:
-        finite = {key: None if value != value or abs(value) == float('inf') else value
-                  for key, value in record.items() if key != 'kind'}  # fmt: skip
-        file.write(json.dumps({'kind': record['kind'], **finite}, allow_nan=False) + '\n')
+    """Adds a record, whole or not at all."""
+    finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+              for key, value in record.items() if key != 'kind'}  # fmt: skip
+    line = json.dumps({'kind': record['kind'], **finite}, allow_nan=False) + '\n'
+    with (run_dir / 'metrics.jsonl').open('ab', buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(line.encode()) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            file.truncate(size)  # the next record must not stand behind half of this one
+            raise
 
 
 def keep_metrics_until(run_dir: Path, step: int) -> list[dict]:
@@ -179,21 +231,34 @@ def held(run_dir: Path) -> Iterator[None]:
       UserError: it cannot be written, or another process trains in it.
     """
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run_dir / '.lock', os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _unwritable(run_dir, error) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = lock(run_dir)
     except BlockingIOError:
-        os.close(descriptor)
         raise UserError(
             f'another process works on {run_dir}; wait for it, or give another directory with --run'
         ) from None
+    except OSError as error:
+        raise _unwritable(run_dir, error) from None
     try:
         yield
     finally:
         os.close(descriptor)
+
+
+def lock(folder: Path) -> int:
+    """Makes the folder, or takes the one that is there; the descriptor that holds it until it is closed.
+
+    Raises:
+      BlockingIOError: another one holds it.
+      OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / '.lock', os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _read_record(path: Path, *, missing: str) -> dict:

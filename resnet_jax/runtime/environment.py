@@ -4,27 +4,33 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+DETERMINISTIC = '--xla_gpu_deterministic_ops=true'
+COMPUTED = ('scan_from', 'fsdp', 'remat')  # settings of `run` that order sums
 
 
-def fingerprint() -> dict[str, object]:
-    """What decides the bits of a result: code, versions, flags, devices, processes, CPU affinity."""
+def fingerprint(run: ConfigDict | None = None) -> dict[str, object]:
+    """What decides the bits of a result beside what defines the run: code, versions, flags, devices, processes, CPU
+    affinity, and how the settings `run` have it computed."""
     devices = jax.devices()
     return {
         'python': platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
         'commit': _commit(),
-        'flags': ' '.join(f'{k}={v}' for k, v in sorted(os.environ.items()) if k.startswith(('XLA_', 'JAX_'))),
+        'flags': ' '.join(f'{name}={value}' for name, value in sorted(os.environ.items()) if _decides(name)),
         'platform': devices[0].platform,
         'device': devices[0].device_kind,
         'devices': len(devices),
         'processes': jax.process_count(),
         'cpus': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
         'processor': _processor(),
+        **({name: run[name] for name in COMPUTED} if run else {}),
     }
 
 
@@ -34,8 +40,16 @@ def environment() -> dict[str, object]:
 
 
 def differences(stored: dict[str, object], present: dict[str, object]) -> list[str]:
-    """What of the stored fingerprint is otherwise now, as `jax 0.10.1 -> 0.10.2`."""
-    return [f'{key} {stored.get(key)} -> {value}' for key, value in present.items() if stored.get(key) != value]
+    """Why bits may differ: what of the stored fingerprint is otherwise now, as `jax 0.10.1 -> 0.10.2`."""
+    found = [f'{key} {stored.get(key)} -> {value}' for key, value in present.items() if stored.get(key) != value]
+    if present.get('platform') == 'gpu' and DETERMINISTIC not in str(present['flags']):
+        found.append(f'a GPU adds in any order, but with XLA_FLAGS={DETERMINISTIC}')
+    return found
+
+
+def _decides(name: str) -> bool:
+    """Not where compiled programs are kept."""
+    return name.startswith(('XLA_', 'JAX_')) and '_CACHE' not in name
 
 
 def _processor() -> str:
@@ -47,8 +61,9 @@ def _processor() -> str:
     return platform.processor()
 
 
+@cache
 def _commit() -> str:
-    """The checkout's commit, with `+` where it has changes of its own; empty outside a checkout."""
+    """The commit of the code that runs, with `+` where the checkout has changes of its own; empty outside of one."""
     here = Path(__file__).parent
     try:
         shown = subprocess.run(

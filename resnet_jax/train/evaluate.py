@@ -1,6 +1,6 @@
 """Evaluation: every example once, whatever the batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from resnet_jax.data.resident import Examples, Masked
 from resnet_jax.data.stream import Streamed
 from resnet_jax.models.gates import Gates
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.runtime import processes
 
 
 class Evaluation(NamedTuple):
@@ -39,6 +40,7 @@ def evaluate(
     *,
     batch: int,
     gates: Gates | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Loss and correct classifications of a split, with BN's running statistics.
 
@@ -46,11 +48,18 @@ def evaluate(
       examples: whole on every device of its mesh, or a stream; each batch is spread over the devices.
       batch: examples at once, rounded up to the devices; the last batch is filled up and masked.
       gates: of shape (blocks,): an intervention on the network; None for the network as it is.
+      between: is called before each batch, and may raise.
+
+    Raises:
+      UserError: examples of a stream cannot be read.
     """
     batches = examples.batches(batch) if isinstance(examples, Streamed) else _batches(examples, batch)
     sums = (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
     for part in batches:
+        between()
         sums = _add(sums, _evaluate_batch(network, variables, part, normalization, gates))
+    if isinstance(examples, Streamed):
+        examples.check(processes.from_all([examples.skipped, examples.errors]))
     loss, correct, count = jax.device_get(sums)
     return Evaluation(float(loss) / int(count), int(correct), int(count))
 
@@ -59,7 +68,10 @@ def _batches(examples: Examples, batch: int) -> Iterator[Masked]:
     count = len(examples.labels)
     batch, spread = min(batch, count), None
     if isinstance(whole := examples.labels.sharding, NamedSharding):
-        batch, spread = batch + -batch % whole.num_devices, NamedSharding(whole.mesh, PartitionSpec('data'))
+        batch, spread = (
+            batch + -batch % whole.num_devices,
+            NamedSharding(whole.mesh, PartitionSpec(whole.mesh.axis_names)),
+        )
     for start in range(0, count, batch):
         yield _part(examples, start, batch=batch, spread=spread)
 

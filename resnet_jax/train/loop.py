@@ -1,258 +1,173 @@
 """The training loop: calls of many steps between the events of a run (records, evaluations, checkpoints)."""
 
-import time
+import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
-from resnet_jax.data.order import Plan, plan
-from resnet_jax.errors import Diverged, Stopped, UserError
-from resnet_jax.models.resnet import ResNet
-from resnet_jax.runtime import directory, mesh
-from resnet_jax.runtime.checkpoint import Checkpoints
-from resnet_jax.runtime.environment import differences, environment, fingerprint
+from resnet_jax.errors import Diverged, Stopped
+from resnet_jax.runtime import directory, mesh, processes, wandb
 from resnet_jax.runtime.signals import StopRequest, stop_request
-from resnet_jax.train.evaluate import evaluate
-from resnet_jax.train.feeding import Feeding, Unfed, resident_feeding, streamed_feeding
-from resnet_jax.train.optimizer import make_optimizer
-from resnet_jax.train.schedule import learning_rate
-from resnet_jax.train.splits import Splits, place_dataset
-from resnet_jax.train.start import make_network, starting_state
-from resnet_jax.train.state import TrainState, initial_state, no_sums
+from resnet_jax.train import seeds
+from resnet_jax.train.clock import Clock
+from resnet_jax.train.events import diverged, evaluate_splits, not_finite, record_training, tell_skipped
+from resnet_jax.train.feeding import Unfed
+from resnet_jax.train.saving import save, save_last, settled
+from resnet_jax.train.state import TrainState
+from resnet_jax.train.training import Training, open_shared, open_training
 
-# A call to the device lasts about this long, so that a stop is noticed and the display moves.
-CALL_SECONDS = 1.0
-TOLD = 20  # images that could not be read, named one by one
+Run = tuple[Training, TrainState]
 
 
 def train(config: ConfigDict, run_dir: Path, watch: Callable[[dict], None]) -> None:
-    """Trains the run of `config` in `run_dir` up to `config.run.steps`, from its newest checkpoint if it has one.
+    """Trains the run of `config` in `run_dir` up to `config.run.steps`, from its newest checkpoint if it has one; or as
+    many runs as `train.seeds` says, in directories in it (`seeds.runs`), each to what it would be alone.
 
     Args:
       watch: is called with every record of metrics.jsonl as it is made, and with `{'kind': 'loading', …}`,
-        `{'kind': 'progress', …}` and `{'kind': 'note', 'text': …}` in between.
+        `{'kind': 'progress', …}`, `{'kind': 'layout', …}` and `{'kind': 'note', 'text': …}` in between. Of several
+        runs, what one of them has to say has its `seed`.
 
     Raises:
-      UserError: what the config asks for cannot be, or the loss became non-finite.
-      Stopped: by SIGINT or SIGTERM, after the state was saved.
+      UserError: what the config asks for cannot be, or the loss became non-finite: of several runs, that of each.
+      Stopped: by SIGINT, SIGTERM, SIGUSR1 or a preemption, after the state was saved.
     """
-    for batch in config.train.phases.batch_sizes:
-        mesh.data_mesh(batch)  # refuses what the devices do not divide
-    devices = mesh.data_mesh(config.train.batch_size)
-    with directory.held(run_dir), stop_request() as stop:
-        directory.check(run_dir, config)
-        splits = place_dataset(config, mesh.whole(devices), partial(_loading, watch))
-        _check_batch(config, splits.dataset.count('train'))
-        splits.read()
-        streamed = splits.training_streamed
-        examples = splits.dataset.count('train') if streamed else len(splits.train.labels)
-        _check_batch(config, examples)  # what was skipped is not among them
-        normalization = splits.normalization
-        directory.check_data(run_dir, splits.dataset.fingerprint)
-        network, optimizer = make_network(config), make_optimizer(config)
-        checkpoints = Checkpoints(run_dir, keep=config.run.keep, snapshots=config.run.snapshots)
-        if checkpoints.steps:
-            state = _resume(run_dir, checkpoints, initial_state(network, optimizer, config.seed), devices, watch)
-        else:
-            state = jax.device_put(starting_state(network, optimizer, config), mesh.whole(devices))
-        # Not before all of it was found to be possible: the directory is then this run's.
-        directory.create(run_dir, config)
-        directory.write_preprocessing(run_dir, normalization, splits.classes, splits.dataset.fingerprint)
-        recorder = Recorder(run_dir, int(state.step), watch, tensorboard=config.run.tensorboard)
-        if int(state.step) == 0:
-            checkpoints.save(0, state)
-        schedule = plan(config, examples, network.arch.image_shape[0])
-        parts = (network, optimizer, config, splits, schedule)
-        feeding = streamed_feeding(*parts, int(state.step)) if streamed else resident_feeding(*parts)
-        try:
-            _run(config, network, feeding, schedule, splits, state, checkpoints, recorder, stop)
-        finally:
-            feeding.close()
+    for batch in (config.train.batch_size, *config.train.phases.batch_sizes):
+        mesh.check_batch(batch, config.train.microbatches)
+    wandb.check(config.run.wandb)
+    runs, ended = seeds.runs(config, run_dir), {}
+    seeds.check_processes(runs)
+    with ExitStack() as stack:
+        for path, own in ({run_dir: config} | runs).items():
+            processes.on_first(partial(_take, stack, path, own))
+        stop = stack.enter_context(stop_request())
+        shared = open_shared(stack, config, runs, watch)
+        groups = seeds.groups(config, runs, shared.splits, watch)
+        if several := len(runs) > 1:
+            directory.create(run_dir, config)
+        for group in groups:
+            with ExitStack() as opened:
+                begun = [
+                    open_training(opened, shared, own, path, seeds.watching(watch, own) if several else watch)
+                    for path, own in group.items()
+                ]
+                ended |= _run(begun, stop)
+    seeds.conclude(runs, ended, watch)
 
 
-def _check_batch(config: ConfigDict, examples: int) -> None:
-    """Refuses a batch that is larger than the training split, of which the data alone tell what the settings leave."""
-    if examples < (largest := max(config.train.batch_size, *config.train.phases.batch_sizes, 0)):
-        raise UserError(
-            f'config.train.batch_size is {largest}; it must be at most the {examples} training '
-            f'examples that the settings of data leave (data.classes {config.data.classes}, data.selection '
-            f'{config.data.selection})'
-        )
+def _take(stack: ExitStack, run_dir: Path, config: ConfigDict) -> None:
+    """Holds a directory that is this run's, or is to be."""
+    stack.enter_context(directory.held(run_dir))
+    directory.check(run_dir, config)
 
 
-def _loading(watch: Callable[[dict], None], what: str, done: int, total: int) -> None:
-    watch({'kind': 'loading', 'what': what, 'done': done, 'total': total})
+def _run(runs: list[Run], stop: StopRequest) -> dict[int, Diverged]:
+    """Alternates calls of the compiled steps with the events that fall between them. Returns, by their seeds, how runs
+    ended that diverged: they stop, and the others go on as without them.
+
+    Runs that differ in their seeds alone are trained together. Those that are behind, as after a kill, go on without
+    the others until they have come up to them.
+    """
+    settings, told, turns, ended = runs[0][0].config.run, 0, count(), {}
+    clock = Clock(max(training.recorder.seconds for training, _ in runs))
+    while runs:
+        step = min(int(state.step) for _, state in runs)
+        now = [run for run in runs if int(run[1].step) == step]
+        later = [run for run in runs if int(run[1].step) > step]
+        for training, state in now:
+            _between(training, state, clock, stop)
+        asked, steps_a_call = _agree(stop, clock, next(turns))
+        if asked:
+            for training, state in runs:
+                save_last(training, state)
+            raise Stopped(f'stopped by {asked} at step {step:,}, saved; the same command goes on from there')
+        if step >= settings.steps:
+            for training, _ in runs:
+                settled(training, training.checkpoints.wait)
+            break
+        until = min(_next_event(now[0][0], step), step + steps_a_call, *(int(state.step) for _, state in later))
+        skipped = [int(state.skipped) for _, state in now]
+        states = _advance(now, until)
+        told = tell_skipped(now[0][0].feeding.skipped, told, now[0][0].recorder)
+        clock.count(int(states[0].step) - step)
+        runs = later
+        for (training, _), before, state in zip(now, skipped, states, strict=True):
+            try:
+                runs = [*runs, (training, _after(training, state, before, clock))]
+            except Diverged as error:
+                ended[training.config.seed] = error
+        if runs:
+            runs[-1][0].recorder.watch({'kind': 'progress', 'step': int(states[0].step), 'rate': clock.rate})
+    return ended
 
 
-def _resume(
-    run_dir: Path, checkpoints: Checkpoints, like: TrainState, devices: jax.sharding.Mesh, watch: Callable
-) -> TrainState:
-    """The newest checkpoint's state, which is like this one."""
-    state = checkpoints.restore(checkpoints.steps[-1], jax.device_put(like, mesh.whole(devices)))
-    changes = differences(directory.read_environment(run_dir), fingerprint())
-    exactly = f'within float tolerance ({"; ".join(changes)})' if changes else 'exactly'
-    watch({'kind': 'note', 'text': f'resumed {exactly} at step {int(state.step):,}'})
-    return state
+def _between(training: Training, state: TrainState, clock: Clock, stop: StopRequest) -> None:
+    """What is due where the calls of the steps end: saving, evaluation."""
+    settings, step = training.config.run, int(state.step)
+    # Saved first: what evaluation meets, a broken image say, loses nothing.
+    if step == 0 or _due(step, settings.save_every, settings.steps) or step in settings.snapshots:
+        save(training, state)
+        clock.pause()
+    if _due(step, settings.eval_every, settings.steps):
+        evaluate_splits(training, state, stop)
+        clock.pause()
 
 
-class Recorder:
-    """Where records go: metrics.jsonl, TensorBoard, whoever watches."""
+def _after(training: Training, state: TrainState, skipped: int, clock: Clock) -> TrainState:
+    """What a call of the steps has come to, of a run that had skipped so many batches: recorded, where that is due.
 
-    def __init__(self, run_dir: Path, step: int, watch: Callable[[dict], None], *, tensorboard: bool):
-        directory.write_environment(run_dir, environment())
-        kept = directory.keep_metrics_until(run_dir, step)
-        self.recorded = {(record['kind'], record['step']) for record in kept}
-        self.run_dir, self.watch, self._events = run_dir, watch, None
-        if tensorboard:
-            from resnet_jax.train.tensorboard import EventFile
-
-            self._events = EventFile(run_dir / 'tensorboard', step)
-
-    def __call__(self, kind: str, step: int, **values: float | int) -> None:
-        record = {'kind': kind, 'step': step, **values}
-        self.recorded.add((kind, step))
-        try:
-            directory.append_metrics(self.run_dir, record)
-            if self._events:
-                self._events.add(kind, step, values)
-        except OSError as error:
-            raise UserError(
-                f'step {step} could not be recorded in {self.run_dir} ({error.strerror}): free some space and start '
-                'again to resume'
-            ) from None
-        self.watch(record)
+    Raises:
+      Diverged: it is of no use any more.
+    """
+    settings, step = training.config.run, int(state.step)
+    if int(state.skipped) > skipped:
+        not_finite(training, state)
+    if not _finite(state):
+        raise diverged(training, step, f'a parameter is not finite after step {step}')
+    return record_training(training, state, clock) if _due(step, settings.log_every, settings.steps) else state
 
 
-def _run(
-    config: ConfigDict,
-    network: ResNet,
-    feeding: Feeding,
-    schedule: Plan,
-    splits: Splits,
-    state: TrainState,
-    checkpoints: Checkpoints,
-    recorder: Recorder,
-    stop: StopRequest,
-) -> None:
-    """Alternates calls of the compiled steps with the events that fall between them."""
-    rate, clock = learning_rate(config.train.schedule), Clock()
-    step, told = int(state.step), 0  # of what was skipped
-    while True:
-        # Saved first: what evaluation meets, a broken image say, loses nothing.
-        if _due(step, config.run.save_every, config.run.steps) or step in config.run.snapshots:
-            checkpoints.save(step, state)
-            clock.pause()
-        if _due(step, config.run.eval_every, config.run.steps) and ('test', step) not in recorder.recorded:
-            _test(config, network, state, splits, recorder)
-            clock.pause()
-        if stop:
-            checkpoints.save(step, state)
-            raise Stopped(f'stopped by {stop.reason} at step {step:,}, saved; the same command goes on from there')
-        if step >= config.run.steps:
-            return
-        until = min(_next_event(config.run, step), schedule.epoch_end(step), step + clock.steps_a_call())
-        try:
-            state = feeding.advance(state, until)
-        except Unfed as error:
-            checkpoints.save(int(error.state.step), error.state)
-            raise
-        told = _tell_skipped(feeding.skipped, told, recorder.watch)
-        done = int(state.step) - step
-        clock.count(done)
-        step += done
-        if not _finite(state):
-            recorder('diverged', step)
-            raise _diverged(step, checkpoints)
-        if _due(step, config.run.log_every, config.run.steps):
-            state = _record_train(recorder, state, schedule, float(rate(step - 1)), clock, len(feeding.skipped))
-        recorder.watch({'kind': 'progress', 'step': step, 'rate': clock.rate})
+def _agree(stop: StopRequest, clock: Clock, turn: int) -> tuple[str, int]:
+    """What asks the processes to stop now, if anything does; and the steps of the next call, the same for all."""
+    preempted = processes.preempted(turn)
+    said = processes.gathered(np.array([stop.number, clock.steps_a_call()]))
+    number = int(said[:, 0].max())
+    return 'a preemption notice' if preempted else signal.Signals(number).name if number else '', int(said[0, 1])
 
 
-def _tell_skipped(skipped: list[str], told: int, watch: Callable[[dict], None]) -> int:
-    """Says what could not be read since; the first ones in full. Returns how many have been told of."""
-    for line in skipped[told:TOLD]:
-        watch({'kind': 'note', 'text': f'skipped: {line}'})
-    if told < len(skipped) and len(skipped) > TOLD:
-        watch({'kind': 'note', 'text': f'{len(skipped):,} images were skipped so far, of which {TOLD} are named above'})
-    return len(skipped)
+def _advance(runs: list[Run], until: int) -> tuple[TrainState, ...]:
+    first = runs[0][0]
+    try:
+        plans, states = [training.plan for training, _ in runs], tuple(state for _, state in runs)
+        return first.feeding.advance(plans, states, until)
+    except Unfed as error:
+        save_last(first, error.state)
+        raise
+
+
+@jax.jit
+def _finite(state: TrainState) -> Bool[Array, '']:
+    """Is every number of it finite? The update of a finite gradient may still be too large."""
+    numbers = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in numbers]))
 
 
 def _due(step: int, every: int, last: int) -> bool:
     return step > 0 and (step >= last or (every > 0 and step % every == 0))
 
 
-def _next_event(run: ConfigDict, step: int) -> int:
-    """The next step at which something is to be recorded, evaluated or saved."""
+def _next_event(training: Training, step: int) -> int:
+    """The next step at which something is to be recorded, evaluated or saved, or an epoch ends."""
+    run = training.config.run
     intervals = [every for every in (run.log_every, run.eval_every, run.save_every) if every]
     snapshots = [snapshot for snapshot in run.snapshots if snapshot > step]
-    return min([run.steps, *snapshots, *((step // every + 1) * every for every in intervals)])
-
-
-def _record_train(
-    recorder: Recorder, state: TrainState, schedule: Plan, learning_rate: float, clock: 'Clock', skipped: int
-) -> TrainState:
-    sums, step = jax.device_get(state.sums), int(state.step)
-    count, moment = int(sums.steps), schedule.at(step)
-    seen = sum(schedule.at(each).phase.batch for each in range(step - count, step))
-    epoch = moment.epoch + moment.index / (schedule.examples // moment.phase.batch)
-    recorder(
-        'train', step, epoch=round(epoch, 4), loss=float(sums.loss) / count,
-        error=100 * int(sums.errors) / seen, learning_rate=learning_rate,
-        seconds=round(clock.seconds, 3), images_per_second=round(clock.rate * seen / count, 1),
-        **({'skipped': skipped} if skipped else {}),
-    )  # fmt: skip
-    return state._replace(sums=jax.device_put(no_sums(), state.sums.loss.sharding))
-
-
-def _test(config: ConfigDict, network: ResNet, state: TrainState, splits: Splits, recorder: Recorder) -> None:
-    result = evaluate(network, state.variables, splits.test, splits.normalization, batch=config.run.eval_batch)
-    skipped = splits.skipped('test')
-    recorder(
-        'test', int(state.step), loss=result.loss, error=result.error, correct=result.correct,
-        examples=result.examples, **({'skipped': len(skipped)} if skipped else {}),
-    )  # fmt: skip
-    if not any(kind == 'test' and step < int(state.step) for kind, step in recorder.recorded):
-        _tell_skipped(skipped, 0, recorder.watch)
-
-
-@jax.jit
-def _finite(state: TrainState) -> Bool[Array, '']:
-    """Is every number of it finite? A loss may be that of parameters which its own step then blew up."""
-    numbers = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in numbers]))
-
-
-def _diverged(step: int, checkpoints: Checkpoints) -> Diverged:
-    good = max(saved for saved in checkpoints.steps)
-    return Diverged(
-        f'the loss or a parameter is not finite at step {step}; the last good checkpoint is that of step {good} in '
-        f'{checkpoints.directory}. Lower train.schedule.learning_rate or add a warm-up, in another --run'
-    )
-
-
-class Clock:
-    """Measures the steps themselves (evaluations and checkpoints apart), and sizes the calls by it."""
-
-    def __init__(self):
-        self.rate, self.seconds, self._calls = 0.0, 0.0, 0
-        self._since = time.perf_counter()
-
-    def pause(self) -> None:
-        self._since = time.perf_counter()
-
-    def count(self, steps: int) -> None:
-        """Takes in a call of so many steps that has just ended; the first one compiled, and counts for no rate."""
-        now = time.perf_counter()
-        elapsed, self._since = now - self._since, now
-        self.seconds, self._calls = self.seconds + elapsed, self._calls + 1
-        if self._calls > 1:
-            latest = steps / elapsed
-            self.rate = latest if self._calls == 2 else 0.7 * self.rate + 0.3 * latest
-
-    def steps_a_call(self) -> int:
-        return max(1, int(self.rate * CALL_SECONDS))
+    events = [*snapshots, *((step // every + 1) * every for every in intervals)]
+    return min(run.steps, training.plan.epoch_end(step), *events)

@@ -2,9 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from os import cpu_count
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +12,7 @@ from ml_collections import ConfigDict
 from resnet_jax.data.augment import Normalization, normalize
 from resnet_jax.data.decode import opened, upright
 from resnet_jax.data.source import Example, Source, Unreadable, chunks
+from resnet_jax.data.threads import parallel
 from resnet_jax.data.view import many_scales, ten_crops
 from resnet_jax.data.views import check_any, unreadable
 from resnet_jax.errors import UserError
@@ -51,21 +50,20 @@ def evaluate_views(
     make = partial(_views, VIEWS[views], arch.image_shape, data.crop_fraction)
     apply = partial(_sums, network, variables, normalization)
     loss, correct, count = 0.0, 0, 0
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        for indices in chunks(len(source), AT_ONCE):
-            labels, stacks = [], []
-            for index, each in zip(indices, pool.map(make, source.read(indices)), strict=True):
-                if isinstance(each, Unreadable):
-                    unreadable(source, index, each, data.corrupt)
-                    continue
-                stacks.append(each[0])
-                labels.append(each[1])
-            mean = _means(apply, stacks, arch.classes)
-            own = mean[np.arange(len(labels)), labels]
-            loss -= float(np.log(np.maximum(own, np.finfo(np.float32).tiny)).sum())
-            correct += int((mean.argmax(axis=1) == labels).sum())
-            count += len(labels)
-            progress(f'evaluating, {views}', indices.stop, len(source))
+    for indices in chunks(len(source), AT_ONCE):
+        labels, stacks = [], []
+        for index, each in zip(indices, parallel(make, source.read(indices)), strict=True):
+            if isinstance(each, Unreadable):
+                unreadable(source, index, each, data.corrupt)
+                continue
+            stacks.append(each[0])
+            labels.append(each[1])
+        mean = _means(apply, stacks, arch.classes)
+        own = mean[np.arange(len(labels)), labels]
+        loss -= float(np.log(np.maximum(own, np.finfo(np.float32).tiny)).sum())
+        correct += int((mean.argmax(axis=1) == labels).sum())
+        count += len(labels)
+        progress(f'evaluating, {views}', indices.stop, len(source))
     check_any(count, len(source))
     return Evaluation(loss / count, correct, count)
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
@@ -19,6 +18,7 @@ from resnet_jax.data.stream import Streamed
 from resnet_jax.data.views import views
 from resnet_jax.errors import UserError
 from resnet_jax.progress import Progress, silent
+from resnet_jax.runtime import mesh
 
 SAMPLE = 50_000  # training images that the normalisation is taken of, evenly spaced, where there are more
 AT_ONCE = 1000  # images decoded for it
@@ -56,13 +56,13 @@ class Splits:
         """Of `data.normalize`: ImageNet's, or what the evaluation views of the training split give."""
         how = self.dataset.data.normalize
         found = IMAGENET if how == 'imagenet' else statistics(self._sample(), how)
-        return jax.device_put(found, self.sharding)
+        return mesh.place(found, self.sharding)
 
     @property
     def devices(self) -> Mesh:
-        mesh = self.sharding.mesh
-        assert isinstance(mesh, Mesh)  # and no abstract one: these are real devices
-        return mesh
+        devices = self.sharding.mesh
+        assert isinstance(devices, Mesh)  # and no abstract one: these are real devices
+        return devices
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ class Splits:
             data, dataset = self.dataset.data, self.dataset
             return Streamed(name, dataset.source(name), data, spec.image_shape(data), self.sharding)
         split = getattr(self.dataset, name)
-        return resident.place(split.images, split.labels, self.sharding)
+        return mesh.place(resident.Examples(split.images, split.labels), self.sharding)
 
     def _sample(self) -> Iterator[np.ndarray]:
         """Evaluation views of training images, some at a time."""

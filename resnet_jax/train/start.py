@@ -17,7 +17,7 @@ from resnet_jax.train.state import TrainState, initial_state
 
 def make_network(config: ConfigDict) -> ResNet:
     """The network of a validated config, as it is to be run."""
-    return ResNet(spec.architecture(config), config.run.scan_from, tuple(config.train.frozen))
+    return ResNet(spec.architecture(config), config.run.scan_from, tuple(config.train.frozen), config.run.remat)
 
 
 def starting_state(network: ResNet, optimizer: GradientTransformation, config: ConfigDict) -> TrainState:
@@ -26,18 +26,20 @@ def starting_state(network: ResNet, optimizer: GradientTransformation, config: C
     Raises:
       UserError: that run is of another network, or saw its images otherwise; the first difference is named.
     """
-    state = initial_state(network, optimizer, config.seed)
+    average = config.train.ema > 0
+    state = initial_state(network, optimizer, config.seed, average=average)
     if not config.train.start_from:
         return state
     _check_settings(directory.read_config(Path(config.train.start_from)), config)
-    there = stored_state(Path(config.train.start_from))
-    params = dict(there.params)
+    there = stored_state(Path(config.train.start_from)).variables
+    params = dict(there['params'])
     if config.train.new_head:
         params['head'] = {**params['head'], 'dense': state.params['head']['dense']}
     _check_alike(
-        {'params': params, 'batch_stats': there.batch_stats}, state.variables, config.train.start_from
+        {'params': params, 'batch_stats': there['batch_stats']}, state.variables, config.train.start_from
     )  # fmt: skip
-    return state._replace(params=params, batch_stats=there.batch_stats)
+    variables = {'params': params, 'batch_stats': there['batch_stats']}
+    return state._replace(**variables, ema=variables if average else {})
 
 
 def stored_state(run_dir: Path, step: int | None = None) -> TrainState:
@@ -48,20 +50,38 @@ def stored_state(run_dir: Path, step: int | None = None) -> TrainState:
     """
     config = directory.read_config(run_dir)
     validity.check(config)
-    step = found_step(run_dir, step)
-    like = jax.eval_shape(lambda: initial_state(make_network(config), make_optimizer(config), config.seed))
-    whole = mesh.whole(mesh.data_mesh(jax.device_count()))
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), like)
-    return Checkpoints(run_dir, read_only=True).restore(step, like)
+    step, whole = found_step(run_dir, step), mesh.whole(mesh.all_devices())
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), like_state(config))
+    return open_checkpoints(run_dir, config, read_only=True).restore(step, like)
+
+
+def like_state(config: ConfigDict) -> TrainState:
+    """The shapes of a run's state."""
+    return jax.eval_shape(
+        lambda: initial_state(make_network(config), make_optimizer(config), config.seed, average=config.train.ema > 0)
+    )
+
+
+def open_checkpoints(run_dir: Path, config: ConfigDict, *, read_only: bool = False) -> Checkpoints:
+    """The checkpoints of a run, kept as it says."""
+    run = config.run
+    return Checkpoints(
+        run_dir, directory.own_place(config), keep=run.keep, keep_best=run.keep_best, snapshots=run.snapshots,
+        read_only=read_only,
+    )  # fmt: skip
 
 
 def found_step(run_dir: Path, step: int | None) -> int:
     """The step of a run's newest checkpoint, or `step` where it has that.
 
     Raises:
-      UserError: it has not; with those that there are.
+      UserError: it has not; with those that there are. Or it is a directory of several runs, one a seed.
     """
-    steps = Checkpoints(run_dir, read_only=True).steps if (run_dir / 'checkpoints').is_dir() else []
+    config = directory.read_config(run_dir)
+    if len(seeds := spec.seeds(config)) > 1:
+        raise UserError(f'{run_dir} holds {len(seeds)} runs, one a seed; give one of them: {run_dir}/seed{seeds[0]} to '
+                        f'{run_dir}/seed{seeds[-1]}')  # fmt: skip
+    steps = open_checkpoints(run_dir, config, read_only=True).steps
     if not steps or (step is not None and step not in steps):
         there = ', '.join(map(str, steps)) or 'none'
         wanted = 'checkpoint' if step is None else f'checkpoint of step {step}'

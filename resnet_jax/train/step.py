@@ -1,20 +1,24 @@
 """The training step: a pure function, and many of them in one compiled call."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from functools import partial, reduce
+from operator import and_
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int32, UInt8
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int32, UInt8
 from ml_collections import ConfigDict
 
 from resnet_jax.data import mix, resident
 from resnet_jax.data.augment import Normalization, augment
-from resnet_jax.data.resident import Examples
+from resnet_jax.data.resident import Examples, Masked
 from resnet_jax.models.gates import Gates
+from resnet_jax.models.remat import compiler_options
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.runtime.mesh import spread, whole
+from resnet_jax.train.gradient import Targets, gradient
 from resnet_jax.train.state import Sums, TrainState
 
 MIXING = 100  # far behind the numbers of what `augment` draws
@@ -25,37 +29,44 @@ def train_step(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     images: Float[Array, 'n h w c'],
-    labels: Int32[Array, ' n'],
+    targets: Targets,
     gates: Gates | None = None,
-    loss: Callable[[Array], Array] | None = None,
+    *,
+    microbatches: int = 1,
+    compute: str = 'float32',
+    ema: float = 0.0,
+    mesh: Mesh | None = None,
 ) -> TrainState:
     """One step of gradient descent on the mean loss of a batch. What is frozen gets no gradient.
 
+    A batch whose loss or gradient is not finite changes nothing but the counts of batches and of those skipped.
+
     Args:
       gates: of all blocks, (blocks,), for this batch; None: the network is whole, and no gate is compiled.
-      loss: of the logits (n, classes), a number; None: their cross-entropy with the labels.
+      microbatches, compute: see `gradient`.
+      ema: share that the average of the variables keeps, where the state has one.
+      mesh: where the state's arrays may be cut over devices: they are gathered to compute.
     """
-    # Not the step's own key: augmentation splits that in two, and 0 and 1 would give those very keys.
-    draws = jax.random.fold_in(_key(state), 2)
+    draws = draws_of(state)
+    found = gradient(
+        network, state.params, state.batch_stats, images, targets, draws, gates,
+        microbatches=microbatches, compute=compute, mesh=mesh,
+    )  # fmt: skip
+    updates, opt_state = optimizer.update(found.gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    sums = Sums(state.sums.loss + found.loss, state.sums.errors + found.errors, state.sums.steps + 1)
+    stepped = state._replace(
+        params=params, batch_stats=found.batch_stats, opt_state=opt_state, sums=sums,
+        ema=optax.incremental_update({'params': params, 'batch_stats': found.batch_stats}, state.ema, 1 - ema)
+        if state.ema else {},
+    )  # fmt: skip
+    good = _all_finite((found.loss, found.batch_stats, found.gradient))
+    kept = jax.tree.map(partial(jnp.where, good), stepped, state)
+    return kept._replace(step=state.step + 1, skipped=state.skipped + (~good).astype(jnp.int32))
 
-    def objective(params):
-        variables = {'params': hold(params, network.frozen), 'batch_stats': state.batch_stats}
-        logits, updates = network.apply(
-            variables, images, gates, train=True, mutable=['batch_stats'], rngs={'dropout': draws}
-        )  # fmt: skip
-        value = loss(logits) if loss else optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        return value, (logits, updates.get('batch_stats', {}))
 
-    (value, (logits, batch_stats)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    errors = jnp.sum(jnp.argmax(logits, axis=-1) != labels, dtype=jnp.int32)
-    return state._replace(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        sums=Sums(state.sums.loss + value, state.sums.errors + errors, state.sums.steps + 1),
-    )
+def _all_finite(tree: object) -> Bool[Array, '']:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def random_blocks(network: ResNet, key: Array, active: int) -> Gates:
@@ -68,14 +79,36 @@ def random_blocks(network: ResNet, key: Array, active: int) -> Gates:
     return network.intact_gates()._replace(residual=drawn.astype(jnp.float32))
 
 
+def draws_of(state: TrainState) -> Array:
+    """The key of what the network draws in the step that comes."""
+    # Not the step's own key: augmentation splits that in two, and 0 and 1 would give those very keys.
+    return jax.random.fold_in(_key(state), 2)
+
+
 def _key(state: TrainState) -> Array:
     """Of all draws of the step that comes."""
     return jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
 
 
-def hold(params: dict, frozen: Sequence[str]) -> dict:
-    """The same parameters, of which the parts `frozen` are constants: what leads to them alone is never computed."""
-    return {name: jax.lax.stop_gradient(part) if name in frozen else part for name, part in params.items()}
+def prepared(
+    network: ResNet,
+    config: ConfigDict,
+    state: TrainState,
+    images: UInt8[Array, 'n h w c'],
+    labels: Int32[Array, ' n'],
+    normalization: Normalization,
+) -> tuple[Float[Array, 'n h w c'], Targets, Gates | None]:
+    """What the step of a validated config computes with, of a batch as the data give it: images augmented and mixed,
+    their targets, and the gates of the blocks that are drawn, as far as the config asks for that."""
+    train, key = config.train, _key(state)
+    # The numbers of the step's own draws: augmentation has 0, 1 and from 4 on, train_step has 2.
+    gates = random_blocks(network, jax.random.fold_in(key, 3), train.active_blocks) if train.active_blocks else None
+    augmented = augment(key, images, normalization, config.data)
+    if not (train.mixup or train.cutmix or train.label_smoothing or train.loss != 'softmax'):
+        return augmented, Targets(labels), gates
+    classes = mix.targets(labels, network.arch.classes, train.label_smoothing)
+    mixed, classes = mix.mix(jax.random.fold_in(key, MIXING), augmented, classes, train.mixup, train.cutmix)
+    return mixed, Targets(labels, classes, train.loss), gates
 
 
 def train_on(
@@ -86,68 +119,88 @@ def train_on(
     images: UInt8[Array, 'n h w c'],
     labels: Int32[Array, ' n'],
     normalization: Normalization,
+    mesh: Mesh | None = None,
 ) -> TrainState:
-    """The step of a validated config on a batch as the data give it: augmented, mixed, and passed through the blocks
-    that are drawn for it, as far as the config asks for that."""
-    train, key, loss = config.train, _key(state), None
-    # The numbers of the step's own draws: augmentation has 0, 1 and from 4 on, train_step has 2.
-    gates = random_blocks(network, jax.random.fold_in(key, 3), train.active_blocks) if train.active_blocks else None
-    images = augment(key, images, normalization, config.data)
-    if train.mixup or train.cutmix or train.label_smoothing or train.loss != 'softmax':
-        targets = mix.targets(labels, network.arch.classes, train.label_smoothing)
-        images, targets = mix.mix(jax.random.fold_in(key, MIXING), images, targets, train.mixup, train.cutmix)
-        loss = partial(mix.loss, targets=targets, kind=train.loss)
-    return train_step(network, optimizer, state, images, labels, gates, loss)
+    """The step of a validated config on a batch as the data give it."""
+    train = config.train
+    return train_step(
+        network, optimizer, state, *prepared(network, config, state, images, labels, normalization),
+        microbatches=train.microbatches, compute=train.compute, ema=train.ema, mesh=mesh,
+    )  # fmt: skip
 
 
 def many_steps(
-    network: ResNet, optimizer: optax.GradientTransformation, config: ConfigDict, mesh: jax.sharding.Mesh
+    network: ResNet,
+    optimizer: optax.GradientTransformation,
+    config: ConfigDict,
+    mesh: Mesh,
+    layouts: tuple[TrainState, ...],
 ) -> Callable:
-    """Compiles `steps(state, examples, normalization, permutation, stop) -> state`.
+    """Compiles `steps(states, examples, normalization, permutations, stop) -> states`, for one network or several.
 
-    It trains up to step `stop` (data, so that any number of steps is the same program) within one epoch, whose
-    order is `permutation`. It ends early right after a step whose loss is not finite. The state is donated; the
-    batch is spread over the mesh's `data` axis, all else is whole on every device.
+    It trains all of them, which are at one step, up to step `stop` (data, so that any number of steps is the same
+    program) within one epoch, whose orders are `permutations`. It ends early right after a batch that one had to skip.
+    The states are donated; a batch is spread over the mesh.
+
+    A network goes the way that it goes alone: to the bit as XLA compiles it for a CPU; elsewhere it was not compared.
+    (One vmap over the networks would make their convolutions one in groups: slower, and another sum.)
+
+    Args:
+      layouts: the sharding of each array of each network's state.
     """
-    whole = NamedSharding(mesh, PartitionSpec())
-    spread = NamedSharding(mesh, PartitionSpec('data'))
     size = config.train.batch_size
 
-    def body(state, examples, normalization, permutation):
+    def body(examples, normalization, state, permutation):
         index = state.step % (len(examples.labels) // size)
         chosen = resident.batch(examples, permutation, index, size)
-        images, labels = jax.lax.with_sharding_constraint((chosen.images, chosen.labels), spread)
-        return train_on(network, optimizer, config, state, images, labels, normalization)
+        images, labels = jax.lax.with_sharding_constraint((chosen.images, chosen.labels), spread(mesh))
+        return train_on(network, optimizer, config, state, images, labels, normalization, mesh)
 
     def steps(
-        state: TrainState,
+        states: tuple[TrainState, ...],
         examples: Examples,
         normalization: Normalization,
-        permutation: Int32[Array, ' n'],
+        permutations: tuple[Int32[Array, ' n'], ...],
         stop: Int32[Array, ''],
-    ) -> TrainState:
-        def unfinished(state):
-            return (state.step < stop) & jnp.isfinite(state.sums.loss)
+    ) -> tuple[TrainState, ...]:
+        one, skipped = partial(body, examples, normalization), tuple(state.skipped for state in states)
+        return _while_good(states, stop, skipped, lambda states: tuple(map(one, states, permutations)))
 
-        return jax.lax.while_loop(unfinished, lambda state: body(state, examples, normalization, permutation), state)
-
-    return jax.jit(steps, donate_argnums=0, in_shardings=whole, out_shardings=whole)
+    return _compiled(steps, network, (layouts, *(whole(mesh),) * 4))
 
 
 def one_step(
-    network: ResNet, optimizer: optax.GradientTransformation, config: ConfigDict, mesh: jax.sharding.Mesh
+    network: ResNet, optimizer: optax.GradientTransformation, config: ConfigDict, mesh: Mesh, layout: TrainState
 ) -> Callable:
-    """Compiles `step(state, images, labels, normalization) -> state` for batches that come one by one, spread over
-    the mesh's `data` axis. After a step whose loss is not finite it changes nothing. The state is donated."""
-    whole = NamedSharding(mesh, PartitionSpec())
-    spread = NamedSharding(mesh, PartitionSpec('data'))
+    """Compiles `step(state, batch, normalization, skipped) -> state` for batches that come one by one, spread over the
+    mesh. The state is left as it is by a batch that is not all inside, of which a process could not make its share; and
+    where it has skipped more batches than `skipped`. It is donated."""
 
-    def step(state: TrainState, images, labels, normalization: Normalization) -> TrainState:
-        def body(state):
-            return train_on(network, optimizer, config, state, images, labels, normalization)
-
+    def step(state: TrainState, batch: Masked, normalization: Normalization, skipped: Int32[Array, '']) -> TrainState:
         # A loop, as many_steps has it: XLA compiles both alike.
-        until = state.step + 1
-        return jax.lax.while_loop(lambda state: (state.step < until) & jnp.isfinite(state.sums.loss), body, state)
+        def once(states: tuple[TrainState, ...]) -> tuple[TrainState, ...]:
+            return (train_on(network, optimizer, config, states[0], batch.images, batch.labels, normalization, mesh),)
 
-    return jax.jit(step, donate_argnums=0, in_shardings=(whole, spread, spread, whole), out_shardings=whole)
+        return _while_good((state,), state.step + jnp.all(batch.inside).astype(jnp.int32), (skipped,), once)[0]
+
+    return _compiled(step, network, (layout, spread(mesh), whole(mesh), whole(mesh)))
+
+
+def _compiled(steps: Callable, network: ResNet, shardings: tuple) -> Callable:
+    """Of what takes a state or several, which are donated, and gives as many laid out alike."""
+    options = compiler_options(network.remat)
+    return jax.jit(
+        steps, donate_argnums=0, in_shardings=shardings, out_shardings=shardings[0], compiler_options=options
+    )  # fmt: skip
+
+
+def _while_good(
+    states: tuple[TrainState, ...], stop: Int32[Array, ''], skipped: tuple[Int32[Array, ''], ...], body: Callable
+) -> tuple[TrainState, ...]:
+    """Step by step up to `stop`, while none skips more batches than its `skipped`."""
+
+    def goes_on(states: tuple[TrainState, ...]) -> Bool[Array, '']:
+        good = (state.skipped <= most for state, most in zip(states, skipped, strict=True))
+        return reduce(and_, good, states[0].step < stop)
+
+    return jax.lax.while_loop(goes_on, body, states)

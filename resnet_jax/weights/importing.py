@@ -19,9 +19,9 @@ from resnet_jax.files import write_atomically
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime import directory
-from resnet_jax.runtime.checkpoint import Checkpoints
-from resnet_jax.runtime.environment import environment
+from resnet_jax.runtime.environment import environment, fingerprint
 from resnet_jax.train.optimizer import make_optimizer
+from resnet_jax.train.start import open_checkpoints
 from resnet_jax.train.state import TrainState, initial_state
 from resnet_jax.weights import files, names
 from resnet_jax.weights.files import Stored
@@ -137,7 +137,10 @@ def _write(run_dir: Path, config: ConfigDict, variables: dict, classes: Sequence
         directory.create(partial, config)
         directory.write_environment(partial, environment())
         directory.write_preprocessing(partial, augment.IMAGENET, classes, '')
-        Checkpoints(partial, keep=config.run.keep, snapshots=config.run.snapshots).save(0, _state(config, variables))
+        checkpoints = open_checkpoints(partial, config)
+        checkpoints.save(0, _state(config, variables), fingerprint(config.run))
+        checkpoints.wait()
+        checkpoints.close()
         write_atomically(partial / 'weights.json', (json.dumps(record, indent=2) + '\n').encode())
         partial.rename(run_dir)
     except OSError as error:

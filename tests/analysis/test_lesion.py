@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 
 from resnet_jax.analysis import lesion
-from resnet_jax.errors import UserError
+from tests.mistakes import refused
 
 PLAIN = {'placement': 'original', 'shortcut': 'none', 'stage_blocks': (2, 3, 2)}
-
-
-def refused(action, *arguments):
-    with pytest.raises(UserError) as error:
-        action(*arguments)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 # Which blocks

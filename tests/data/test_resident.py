@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import SingleDeviceSharding
 
 from resnet_jax.data import resident
 from resnet_jax.data.order import order
@@ -18,7 +17,7 @@ def examples():
     """Every image carries its own number, and so does its label."""
     numbers = np.arange(COUNT)
     images = np.broadcast_to(numbers[:, None, None, None], (COUNT, 2, 2, 1)).astype(np.uint8)
-    return resident.place(images, numbers.astype(np.int32), SingleDeviceSharding(jax.devices()[0]))
+    return Examples(jnp.asarray(images), jnp.asarray(numbers, jnp.int32))
 
 
 def test_the_batches_of_an_epoch_are_the_permutation_cut_in_pieces(examples):

@@ -125,9 +125,18 @@ def test_a_file_in_both_splits_is_refused_and_a_copy_is_not(tmp_path, link, refu
     assert len(read(tmp_path).splits['test']) == 3
     link(tmp_path / 'train/dog/1.png', tmp_path / 'test/dog/a.png')
     assert refused(read, tmp_path) == (
-        f'{tmp_path}/test/dog/a.png is the same file as {tmp_path}/train/dog/1.png, but one is in test and one in '
-        'train; remove one of them'
+        f'{tmp_path}/test/dog/a.png is the same file as {tmp_path}/train/dog/1.png, but of another split or class; '
+        'remove one of them'
     )
+
+
+@pytest.mark.parametrize('link', [os.symlink, os.link])
+def test_a_file_in_two_classes_is_refused_and_twice_in_one_is_not(tmp_path, link, refused):
+    write(tmp_path, *SPLIT)
+    link(tmp_path / 'train/dog/1.png', tmp_path / 'train/dog/again.png')
+    assert len(read(tmp_path).splits['train']) == 4
+    link(tmp_path / 'train/dog/1.png', tmp_path / 'train/cat/z.png')
+    assert f'is the same file as {tmp_path}/train/cat/z.png, but of another split or class' in refused(read, tmp_path)
 
 
 def test_a_test_folder_that_is_the_train_folder_is_refused(tmp_path, refused):

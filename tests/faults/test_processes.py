@@ -10,23 +10,12 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import jax
-import numpy as np
 import pytest
 
 from resnet_jax import run as runs
 from resnet_jax.runtime import directory
-
-
-def steps(run_dir):
-    """The steps recorded so far."""
-    return [record['step'] for record in directory.read_metrics(run_dir)]
-
-
-def saved(run_dir):
-    """The steps saved so far."""
-    return [int(path.parent.name) for path in run_dir.glob('checkpoints/*/_CHECKPOINT_METADATA')
-            if path.parent.name.isdecimal()]  # fmt: skip
+from tests.faults.conftest import ROOT, same, saved, steps
+from tests.records import records
 
 
 @pytest.fixture(scope='module')
@@ -101,20 +90,15 @@ def test_stopped_interrupted_and_killed_a_run_ends_with_the_bits_of_one_left_in_
     assert story.finished[0] == story.peaceful[0] == 0, (story.finished, story.peaceful)
     one, other = (runs.load(path) for path in (story.run, story.peace))
     assert one.step == other.step == story.last
-    for (path, leaf), same in zip(
-        jax.tree_util.tree_leaves_with_path(one.state), jax.tree.leaves(other.state), strict=True
-    ):
-        assert np.asarray(leaf).tobytes() == np.asarray(same).tobytes(), path
+    assert same(one.state, other.state)
 
 
 def test_every_step_is_recorded_once_as_in_the_run_left_in_peace_and_no_line_is_broken(story):
-    records = []
     for run_dir in (story.run, story.peace):
-        lines = [json.loads(line) for line in (run_dir / 'metrics.jsonl').read_text().splitlines()]
-        timed = ('seconds', 'images_per_second')
-        records.append([{key: value for key, value in line.items() if key not in timed} for line in lines])
-    assert records[0] == records[1]
-    seen = [(record['kind'], record['step']) for record in records[0]]
+        lines = (run_dir / 'metrics.jsonl').read_text().splitlines()
+        assert list(map(json.loads, lines)) == directory.read_metrics(run_dir)
+    assert records(story.run) == records(story.peace)
+    seen = [(record['kind'], record['step']) for record in records(story.run)]
     assert len(set(seen)) == len(seen)
 
 
@@ -146,7 +130,7 @@ sys.exit(cli.main(['train', '--run', *sys.argv[1:]]))
 def test_a_second_ctrl_c_ends_a_run_at_once_and_its_last_checkpoint_is_whole(tiny_file, tmp_path):
     arguments = [tmp_path, '--config', tiny_file, '--config.run.steps=1000000', '--config.run.save_every=5']
     ended = subprocess.run(
-        [sys.executable, '-c', TWICE, *map(str, arguments)], cwd=tiny_file.parents[1], capture_output=True, text=True,
+        [sys.executable, '-c', TWICE, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True,
         timeout=120,
     )  # fmt: skip
     assert ended.returncode in (130, -signal.SIGINT)  # Python may end itself by the signal: the same to a shell

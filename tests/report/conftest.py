@@ -83,13 +83,13 @@ def run_dir(tmp_path, records):
     directory.mkdir()
     config = digits.get_config()
     settings = {
-        'schema': 3,
+        'schema': 4,
         'identity': spec.identity(config),
         'title': 'preact_resnet110',
         'config': config.to_dict(),
     }
     (directory / 'config.json').write_text(json.dumps(settings))
-    (directory / 'environment.json').write_text(json.dumps({'schema': 3, 'jax': '0.10.2', 'devices': ['cpu:0']}))
+    (directory / 'environment.json').write_text(json.dumps({'schema': 4, 'jax': '0.10.2', 'devices': ['cpu:0']}))
     (directory / 'metrics.jsonl').write_text(''.join(json.dumps(record) + '\n' for record in records))
     return directory
 

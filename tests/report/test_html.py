@@ -172,7 +172,7 @@ def test_hostile_text_stays_text(measured_run, finding, make_claim):
         settings['config']['network']['shortcut'] = settings['config']['seed'] = HOSTILE
 
     edit_settings(measured_run, poison)
-    (measured_run / 'environment.json').write_text(json.dumps({'schema': 3, 'jax': HOSTILE, 'devices': [HOSTILE]}))
+    (measured_run / 'environment.json').write_text(json.dumps({'schema': 4, 'jax': HOSTILE, 'devices': [HOSTILE]}))
     run_dir = measured_run.rename(measured_run.parent / '<img src=x onerror=alert(1)>"\'')
 
     page = Page(html.write(run_dir))
@@ -215,7 +215,7 @@ def test_a_damaged_record_is_named_by_its_line(run_dir, line):
         html.write(run_dir)
 
 
-@pytest.mark.parametrize('text', ['{', '[]', '{}', '{"schema": 3}', '{"schema": 3, "identity": "a", "config": {}}'])
+@pytest.mark.parametrize('text', ['{', '[]', '{}', '{"schema": 4}', '{"schema": 4, "identity": "a", "config": {}}'])
 def test_a_damaged_config_is_one_line(run_dir, text):
     (run_dir / 'config.json').write_text(text)
     with pytest.raises(UserError, match=r'config\.json'):
@@ -224,7 +224,7 @@ def test_a_damaged_config_is_one_line(run_dir, text):
 
 def test_another_schema_is_refused(run_dir):
     edit_settings(run_dir, lambda settings: settings.update(schema=1))
-    with pytest.raises(UserError, match='has schema 1, this version reads 3'):
+    with pytest.raises(UserError, match='has schema 1, this version reads 4'):
         html.write(run_dir)
 
 

@@ -1,26 +1,20 @@
 """A run's directory: whose it is, one process at a time, and records that survive a crash."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from configs import digits
 from resnet_jax import spec
-from resnet_jax.errors import UserError
 from resnet_jax.runtime import directory
+from tests.mistakes import refused
 
 
 @pytest.fixture
 def config():
     return digits.get_config()
-
-
-def refused(action, *arguments):
-    with pytest.raises(UserError) as error:
-        action(*arguments)
-    assert '\n' not in str(error.value)
-    return str(error.value)
 
 
 def hold(run_dir):
@@ -55,10 +49,41 @@ def test_another_runs_directory_is_refused_and_left_as_it_is(config, tmp_path, a
     assert (tmp_path / 'config.json').read_bytes() == before
 
 
-@pytest.mark.parametrize('ask', [directory.create, directory.check])
-def test_checkpoints_that_nothing_says_whose_they_are_are_refused(config, tmp_path, ask):
-    (tmp_path / 'checkpoints' / '7').mkdir(parents=True)
-    assert 'has checkpoints but no config.json' in refused(ask, tmp_path, config)
+@pytest.mark.parametrize('elsewhere', [False, True])
+def test_checkpoints_that_nothing_says_whose_they_are_are_refused(config, tmp_path, elsewhere):
+    config.run.checkpoints = str(tmp_path / 'elsewhere') if elsewhere else ''
+    folder = tmp_path / 'elsewhere' / spec.identity(config) if elsewhere else tmp_path / 'run' / 'checkpoints'
+    (folder / '7').mkdir(parents=True)
+    assert f'{folder} has checkpoints, but {tmp_path}/run no config.json' in refused(
+        directory.check, tmp_path / 'run', config
+    )
+
+
+def test_runs_that_share_a_place_elsewhere_have_each_their_own_there_and_others_checkpoints_are_none(config, tmp_path):
+    config.run.checkpoints = str(tmp_path / 'elsewhere')
+    places = {directory.own_place(config)}
+    (directory.checkpoints(tmp_path / 'run', directory.own_place(config)) / '7').mkdir(parents=True)
+    for key, value in {'seed': 5, 'train.batch_size': 64, 'network.shortcut': 'none'}.items():
+        config.update_from_flattened_dict({key: value})
+        places.add(directory.own_place(config))
+        directory.check(tmp_path / 'run', config)
+    assert len(places) == 4 and {str(Path(place).parent) for place in places} == {config.run.checkpoints}
+    config.run.update(steps=7, keep=9)  # it is the same run
+    assert directory.own_place(config) in places
+
+
+def test_a_place_is_found_again_from_another_folder_than_it_was_named_in(config, tmp_path, monkeypatch):
+    config.run.checkpoints = 'relative'
+    monkeypatch.chdir(tmp_path)
+    directory.create(tmp_path / 'run', config)
+    monkeypatch.chdir('/')
+    there = directory.read_config(tmp_path / 'run')
+    assert there.run.checkpoints == f'{tmp_path}/relative' and config.run.checkpoints == 'relative'
+    assert not directory.has_checkpoint(tmp_path / 'run', 7)
+    step = tmp_path / 'relative' / spec.identity(config) / '7'
+    step.mkdir(parents=True)
+    (step / 'manifest.json').touch()
+    assert directory.has_checkpoint(tmp_path / 'run', 7)
 
 
 def test_a_damaged_record_is_named(config, tmp_path):
@@ -73,11 +98,11 @@ def test_the_identity_written_down_is_that_of_the_config(config, tmp_path):
 
 def test_what_is_no_runs_directory_is_refused(config, tmp_path):
     assert f'{tmp_path} holds no run' in refused(directory.read_config, tmp_path)
-    (tmp_path / 'config.json').write_text('{"schema": 3, "conf')
+    (tmp_path / 'config.json').write_text('{"schema": 4, "conf')
     assert 'config.json cannot be read' in refused(directory.read_config, tmp_path)
     assert 'config.json cannot be read' in refused(directory.create, tmp_path, config)
     (tmp_path / 'config.json').write_text('{"schema": 1}')
-    assert 'is not of schema 3' in refused(directory.read_config, tmp_path)
+    assert 'is not of schema 4' in refused(directory.read_config, tmp_path)
 
 
 def test_a_directory_that_cannot_be_written_is_refused(config, tmp_path):
@@ -100,7 +125,7 @@ def test_preprocessing_comes_back_to_the_bit(tmp_path, shape):
 def test_preprocessing_that_is_missing_or_damaged_is_named(tmp_path):
     assert f'there is no {tmp_path}/preprocessing.json' in refused(directory.read_preprocessing, tmp_path)
     (tmp_path / 'preprocessing.json').write_text('{"schema": 1}')
-    assert 'is not of schema 3' in refused(directory.read_preprocessing, tmp_path)
+    assert 'is not of schema 4' in refused(directory.read_preprocessing, tmp_path)
 
 
 # One process at a time
@@ -157,4 +182,4 @@ def test_records_of_steps_that_will_be_done_again_are_dropped(recorded):
 def test_an_environment_comes_back_and_is_empty_where_nothing_has_begun(tmp_path):
     assert directory.read_environment(tmp_path) == {}
     directory.write_environment(tmp_path, {'jax': '0.10.2', 'devices': 4})
-    assert directory.read_environment(tmp_path) == {'schema': 3, 'jax': '0.10.2', 'devices': 4}
+    assert directory.read_environment(tmp_path) == {'schema': 4, 'jax': '0.10.2', 'devices': 4}

@@ -7,7 +7,7 @@ import pytest
 
 from resnet_jax.runtime.signals import stop_request
 
-NUMBERS = [signal.SIGINT, signal.SIGTERM]
+NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +21,9 @@ def foreground():
 @pytest.mark.parametrize('number', NUMBERS)
 def test_a_signal_asks_to_stop_and_says_which_it_was(number):
     with stop_request() as stop:
-        assert not stop
+        assert stop.number == 0
         os.kill(os.getpid(), number)
-        assert stop and stop.reason == number.name
+        assert stop.number == number
 
 
 @pytest.mark.parametrize('first', NUMBERS)
@@ -32,6 +32,14 @@ def test_a_second_ctrl_c_ends_at_once(first):
         os.kill(os.getpid(), first)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_sigterm_twice_is_once():
+    """Of a machine that is shut down, and of whoever started the run there and hears of it too."""
+    with stop_request() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
 
 
 @pytest.mark.parametrize('signals', [[], [signal.SIGINT]], ids=['none', 'one'])

@@ -11,6 +11,7 @@ from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime import mesh
 from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.splits import place_dataset
+from resnet_jax.train.state import initial_state, layout_of
 
 TINY = Path(__file__).parents[1] / 'tiny.py'
 
@@ -24,8 +25,7 @@ def config():
 def parts():
     """config, mesh, splits, network and optimizer; none of them is changed by its use."""
     config = configuration.load(str(TINY)).lock()
-    devices = mesh.data_mesh(config.train.batch_size)
-    return Parts(config, devices)
+    return Parts(config, mesh.all_devices())
 
 
 class Parts:
@@ -34,6 +34,7 @@ class Parts:
         self.splits = place_dataset(config, mesh.whole(devices))
         self.network = ResNet(spec.architecture(config), config.run.scan_from)
         self.optimizer = make_optimizer(config)
+        self.layout = layout_of(initial_state(self.network, self.optimizer, 0), devices)
 
 
 @pytest.fixture

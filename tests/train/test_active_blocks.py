@@ -14,7 +14,8 @@ from configs import default
 from resnet_jax import validity
 from resnet_jax.data.resident import Examples
 from resnet_jax.errors import UserError
-from resnet_jax.train.state import TrainState, initial_state, no_sums
+from resnet_jax.train.gradient import Targets
+from resnet_jax.train.state import initial_state, state_of
 from resnet_jax.train.step import many_steps, random_blocks, train_step
 
 SIZE, ACTIVE = 4, 2  # of the batch; of the three blocks of the tiny run
@@ -43,15 +44,15 @@ def run(parts):
         config = parts.config.copy_and_resolve_references().unlock()
         config.train.update(batch_size=SIZE, active_blocks=active)
         config.data.update(shift=0, flip=False)
-        return many_steps(parts.network, parts.optimizer, config, parts.mesh)
+        return many_steps(parts.network, parts.optimizer, config, parts.mesh, (parts.layout,))
 
     def arguments(stop):
         order = jnp.arange(2 * SIZE, dtype=jnp.int32)
         state = initial_state(parts.network, parts.optimizer, 0)
-        return state, twice, parts.splits.normalization, order, jnp.asarray(stop, jnp.int32)
+        return (state,), twice, parts.splits.normalization, (order,), jnp.asarray(stop, jnp.int32)
 
     def go(active, stop):
-        return compiled(active)(*arguments(stop))
+        return compiled(active)(*arguments(stop))[0]
 
     go.program = lambda active: str(compiled(active).trace(*arguments(1)).jaxpr)
     return go
@@ -86,14 +87,14 @@ def test_without_the_setting_nothing_is_drawn(run):
 def test_a_block_that_is_not_active_gets_no_gradient(make_network):
     network, variables = make_network('float32', placement='original', stage_blocks=(3, 1))
     random, optimizer = np.random.default_rng(0), optax.sgd(1.0)
-    state = TrainState(jnp.int32(0), variables['params'], variables['batch_stats'], optimizer.init(variables['params']),
-                       jnp.zeros(2, jnp.uint32), no_sums())  # fmt: skip
+    state = state_of(variables, optimizer, jnp.zeros(2, jnp.uint32))
     batch = (
         jnp.asarray(random.normal(size=(8, 8, 8, 1)), jnp.float32),
         jnp.asarray(random.integers(0, 10, 8), jnp.int32),
     )
     gates = network.intact_gates()._replace(residual=jnp.asarray([0, 1, 0, 1], jnp.float32))
-    after = jax.jit(functools.partial(train_step, network, optimizer))(state, *batch, gates)
+    step = jax.jit(lambda state, images, labels: train_step(network, optimizer, state, images, Targets(labels), gates))
+    after = step(state, *batch)
     moved = jax.tree.map(lambda one, other: np.abs(one - other), after.params, state.params)
     largest = {
         'stage1/entry': max(leaf.max() for leaf in jax.tree.leaves(moved['stage1']['entry'])),

@@ -11,9 +11,12 @@ from resnet_jax.data.order import order
 from resnet_jax.errors import Stopped
 from resnet_jax.runtime import directory
 from resnet_jax.runtime.checkpoint import Checkpoints
-from resnet_jax.train import loop
+from resnet_jax.train import clock, loop, saving
+from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.state import initial_state, no_sums
 from resnet_jax.train.step import many_steps
+from tests.mistakes import refused
+from tests.records import records
 
 LAST, EPOCH = 13, 11  # steps
 
@@ -28,13 +31,15 @@ def fresh(parts):
 @pytest.fixture(scope='module')
 def advance(parts):
     """`advance(state, calls=…)`: up to the last step; a call of the compiled steps ends at each step of `calls`."""
-    steps, splits = many_steps(parts.network, parts.optimizer, parts.config, parts.mesh), parts.splits
+    layouts, splits = (parts.layout,), parts.splits
+    steps = many_steps(parts.network, parts.optimizer, parts.config, parts.mesh, layouts)
 
     def go(state, until=LAST, calls=(), order_seed=parts.config.seed):
         begin = int(state.step)
         for stop in sorted({stop for stop in (*calls, EPOCH, until) if begin < stop <= until}):
             permutation = jnp.asarray(order(order_seed, int(state.step) // EPOCH, len(splits.train.labels)))
-            state = steps(state, splits.train, splits.normalization, permutation, jnp.asarray(stop, jnp.int32))
+            end = jnp.asarray(stop, jnp.int32)
+            (state,) = steps((state,), splits.train, splits.normalization, (permutation,), end)
         return state
 
     return go
@@ -55,7 +60,9 @@ def test_how_steps_are_grouped_into_calls_changes_no_bit(advance, fresh, never_s
 def test_a_state_saved_at_any_step_and_restored_goes_on_bitwise(advance, fresh, never_stopped, same, tmp_path, step):
     """Into a state of another seed, with nothing left in memory of the first."""
     stopped = advance(fresh(), until=step)
-    Checkpoints(tmp_path).save(step, stopped)
+    saved = Checkpoints(tmp_path)
+    saved.save(step, stopped)
+    saved.wait()
     restored = Checkpoints(tmp_path).restore(step, fresh(seed=99))
     assert same(restored, stopped)
     assert same(advance(restored), never_stopped)
@@ -80,36 +87,95 @@ def test_control_another_order_of_the_examples_is_noticed(advance, fresh, never_
     assert not same(advance(advance(fresh(), until=5), order_seed=1).params, never_stopped.params)
 
 
-def test_a_run_stopped_again_and_again_is_the_run_never_stopped(config, parts, tmp_path, monkeypatch, same):
-    """The whole loop, by real signals: checkpoints bitwise, records equal but for the time they took."""
-    loop.train(config, tmp_path / 'whole', lambda record: None)
-    monkeypatch.setattr(loop, 'CALL_SECONDS', 0.0)  # a step a call
-    for step, number in ((1, signal.SIGTERM), (4, signal.SIGINT), (12, signal.SIGINT), (LAST, signal.SIGTERM)):
-        with pytest.raises(Stopped, match=f'stopped by {number.name} at step {step}, saved'):
-            loop.train(config, tmp_path / 'stopped', _signal_at(step, number))
-        assert Checkpoints(tmp_path / 'stopped', read_only=True).steps[-1] == step
-    notes = []
-    loop.train(config, tmp_path / 'stopped', lambda record: notes.append(record.get('text')))
-    assert f'resumed exactly at step {LAST}' in notes
+@pytest.fixture
+def adam():
+    """optax's raises a float to the power of a whole number."""
+    with jax.numpy_dtype_promotion('standard'):
+        yield
 
-    like = jax.eval_shape(lambda: initial_state(parts.network, parts.optimizer, 0))
-    whole, stopped = (Checkpoints(tmp_path / run).restore(LAST, like) for run in ('whole', 'stopped'))
+
+def test_a_run_stopped_again_and_again_is_the_run_never_stopped(
+    config, parts, tmp_path, monkeypatch, same, adam, faults_full, figure
+):
+    """Two epochs of the whole loop, with all that a state can have, stopped by real signals: checkpoints bitwise,
+    records equal but for the time they took."""
+    config.train.update(optimizer='lamb', ema=0.9, clip_norm=1.0)
+    config.run.steps = last = 2 * EPOCH
+    loop.train(config, tmp_path / 'whole', lambda record: None)
+    monkeypatch.setattr(clock, 'CALL_SECONDS', 0.0)  # a step a call
+    stops = range(1, last + 1) if faults_full else (1, 4, 12, last)
+    left, resumed = {step: signal.SIGTERM if step % 4 else signal.SIGINT for step in stops}, []
+
+    def watch(record):
+        if record.get('text', '').startswith('resumed'):
+            resumed.append(record['text'])
+        if record['kind'] == 'progress' and record['step'] in left:
+            os.kill(os.getpid(), left.pop(record['step']))
+
+    for step, number in list(left.items()):
+        with pytest.raises(Stopped, match=f'stopped by {number.name} at step {step}, saved'):
+            loop.train(config, tmp_path / 'stopped', watch)
+        assert Checkpoints(tmp_path / 'stopped', read_only=True).steps[-1] == step
+    loop.train(config, tmp_path / 'stopped', watch)
+    assert resumed == [f'resumed exactly at step {step}' for step in stops]
+
+    like = jax.eval_shape(lambda: initial_state(parts.network, make_optimizer(config), 0, average=True))
+    whole, stopped = (Checkpoints(tmp_path / run).restore(last, like) for run in ('whole', 'stopped'))
     assert same(whole, stopped)
-    assert _records(tmp_path / 'stopped') == _records(tmp_path / 'whole')
-    assert [(record['kind'], record['step']) for record in _records(tmp_path / 'whole')] == [
-        ('train', 5), ('test', 6), ('train', 10), ('test', 12), ('train', 13), ('test', 13),
+    assert records(tmp_path / 'stopped') == records(tmp_path / 'whole')
+    assert [(record['kind'], record['step']) for record in records(tmp_path / 'whole')] == [
+        ('train', 5), ('test', 6), ('train', 10), ('test', 12), ('train', 15), ('test', 18), ('train', 20),
+        ('train', 22), ('test', 22),
+    ]  # fmt: skip
+    figure('stopped at every step, resident', f'{len(resumed)} of {len(stops)} stops resumed to the bit')
+
+
+def test_asked_to_stop_while_it_evaluates_a_run_leaves_that_off_and_does_it_again_when_it_goes_on(config, tmp_path):
+    config.run.log_every = 6  # a record just before the evaluation
+
+    def stop(record):
+        if (record['kind'], record.get('step')) == ('train', 6):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match='at step 6, saved'):
+        loop.train(config, tmp_path, stop)
+    assert [record['kind'] for record in records(tmp_path)] == ['train']
+    loop.train(config, tmp_path, lambda record: None)
+    assert [(record['kind'], record['step']) for record in records(tmp_path)] == [
+        ('train', 6), ('test', 6), ('train', 12), ('test', 12), ('train', 13), ('test', 13),
     ]  # fmt: skip
 
 
-def _signal_at(step, number):
+@pytest.mark.parametrize('patience', [saving.LATE, 0.0])
+def test_a_run_that_has_to_wait_for_a_checkpoint_says_so(config, tmp_path, monkeypatch, patience):
+    monkeypatch.setattr(saving, 'LATE', patience)
+    notes = []
+
     def watch(record):
-        if record['kind'] == 'progress' and record['step'] == step:
-            os.kill(os.getpid(), number)
+        notes.append(record.get('text', ''))
+        if record['kind'] == 'train' and record['step'] == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    return watch
+    with pytest.raises(Stopped, match='at step 5, saved'):
+        loop.train(config, tmp_path, watch)
+    said = [note for note in notes if note.startswith('the checkpoint of step 5 is not written yet')]
+    assert len(said) == (patience == 0)
 
 
-def _records(run_dir):
-    timed = ('seconds', 'images_per_second')
-    records = directory.read_metrics(run_dir)
-    return [{key: value for key, value in record.items() if key not in timed} for record in records]
+def test_runs_whose_checkpoints_are_in_one_place_go_on_each_from_its_own(config, tmp_path):
+    config.run.checkpoints, notes = str(tmp_path / 'elsewhere'), []
+
+    def train(name, seed, steps):
+        config.seed, config.run.steps = seed, steps
+        loop.train(config, tmp_path / name, lambda record: notes.append(record.get('text', '')))
+        return Checkpoints(tmp_path, directory.own_place(config), read_only=True)
+
+    one = train('one', 0, 6)
+    other = train('other', 7, 6)
+    assert not any(note.startswith('resumed') for note in notes)
+    assert one.directory != other.directory and one.directory.parent == other.directory.parent
+    assert train('one', 0, 8).steps[-1] == 8 and 'resumed exactly at step 6' in notes
+    assert Checkpoints(tmp_path, directory.own_place(config), read_only=True).steps == [0, 6, 8]
+    assert Checkpoints(tmp_path, str(other.directory), read_only=True).steps == [0, 6]
+    message = refused(train, 'again', 0, 8)
+    assert f'{one.directory} has checkpoints, but {tmp_path}/again no config.json' in message

@@ -34,7 +34,7 @@ def splits(copy):
         config = default.get_config()
         config.data.update({'data_dir': str(copy), **data})
         config.run.placement = placement
-        return place_dataset(config, mesh.whole(mesh.data_mesh(1)))
+        return place_dataset(config, mesh.whole(mesh.all_devices()))
 
     return make
 
@@ -97,7 +97,7 @@ def test_a_split_of_which_nothing_can_be_read_is_refused_also_where_that_is_skip
     config.data.update(dataset='folder', data_dir=str(tmp_path), pixels=8, channels=3, labels=2, corrupt='skip')
     config.data.normalize = 'imagenet'
     config.run.placement = placement
-    found = place_dataset(config, mesh.whole(mesh.data_mesh(1)))
+    found = place_dataset(config, mesh.whole(mesh.all_devices()))
     network, variables = make_network('float32', placement='original', stage_blocks=(1, 1, 1), image_shape=(8, 8, 3))
     with pytest.raises(UserError, match='none of the 2 images can be read') as error:
         evaluate(network, variables, found.test, found.normalization, batch=2)

@@ -10,6 +10,7 @@ import pytest
 from resnet_jax import config as configuration
 from resnet_jax import validity
 from resnet_jax.errors import UserError
+from resnet_jax.train.gradient import Targets
 from resnet_jax.train.loop import train
 from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.start import make_network, starting_state, stored_state
@@ -74,7 +75,7 @@ def test_what_leads_to_frozen_parts_alone_is_never_computed():
         state = jax.eval_shape(lambda: starting_state(network, optimizer, config))
         images = jax.ShapeDtypeStruct((4, 8, 8, 1), np.float32)
         labels = jax.ShapeDtypeStruct((4,), np.int32)
-        step = jax.jit(lambda *arguments: train_step(network, optimizer, *arguments))
+        step = jax.jit(lambda state, images, labels: train_step(network, optimizer, state, images, Targets(labels)))
         text = step.lower(state, images, labels).compile().as_text() or ''
         return text.count(' convolution(') + text.count(' dot(')
 

@@ -7,12 +7,13 @@ from configs import default
 from resnet_jax.data import stored
 from resnet_jax.data.order import order
 from resnet_jax.errors import UserError
-from resnet_jax.runtime import directory, mesh
+from resnet_jax.runtime import mesh
 from resnet_jax.runtime.checkpoint import Checkpoints
 from resnet_jax.train import loop
 from resnet_jax.train.evaluate import evaluate
 from resnet_jax.train.splits import place_dataset
 from resnet_jax.train.start import make_network, stored_state
+from tests.records import records
 
 STEPS = 9  # two epochs of four, and one more
 
@@ -52,11 +53,6 @@ def never_stopped(make_config, tmp_path_factory):
     return run_dir
 
 
-def records(run_dir):
-    timed = ('seconds', 'images_per_second')
-    return [{k: v for k, v in record.items() if k not in timed} for record in directory.read_metrics(run_dir)]
-
-
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_streamed_run_is_the_resident_one_to_the_bit(make_config, never_stopped, same, tmp_path, workers):
     loop.train(make_config(placement='stream', workers=workers), tmp_path / 'run', lambda record: None)
@@ -64,10 +60,15 @@ def test_a_streamed_run_is_the_resident_one_to_the_bit(make_config, never_stoppe
     assert same(stored_state(tmp_path / 'run'), stored_state(never_stopped))
 
 
-def test_a_run_stopped_at_any_step_goes_on_from_a_stream_to_the_bit(make_config, never_stopped, same, tmp_path):
+def test_a_run_stopped_at_any_step_goes_on_from_a_stream_to_the_bit(make_config, never_stopped, same, tmp_path, figure):
+    notes = []
     for until in (*range(1, STEPS), STEPS):  # each start trains one more step
-        loop.train(make_config(placement='stream', steps=until), tmp_path / 'run', lambda record: None)
+        config = make_config(placement='stream', steps=until)
+        loop.train(config, tmp_path / 'run', lambda record: notes.append(record.get('text', '')))
+    resumed = [note for note in notes if note.startswith('resumed')]
+    assert resumed == [f'resumed exactly at step {step}' for step in range(1, STEPS)]
     assert same(stored_state(tmp_path / 'run'), stored_state(never_stopped))
+    figure('stopped at every step, streamed', f'{len(resumed)} of {STEPS - 1} stops resumed to the bit')
 
 
 def test_control_another_seed_ends_elsewhere(make_config, never_stopped, same, tmp_path):
@@ -78,7 +79,7 @@ def test_control_another_seed_ends_elsewhere(make_config, never_stopped, same, t
 
 
 def test_a_record_that_cannot_be_read_stops_the_run_saved_and_mended_it_goes_on(
-    make_config, never_stopped, write_copy, same, tmp_path
+    make_config, write_copy, same, tmp_path, figure
 ):
     file = write_copy(tmp_path / 'tfds') / stored.file_name('cifar10', 'train', 0, 1)
     sound = file.read_bytes()
@@ -90,14 +91,16 @@ def test_a_record_that_cannot_be_read_stops_the_run_saved_and_mended_it_goes_on(
     config.data.update(data_dir=str(tmp_path / 'tfds'), normalize='imagenet')
     with pytest.raises(UserError, match='cannot be read') as error:
         loop.train(config, tmp_path / 'run', lambda record: None)
-    assert '\n' not in str(error.value) and Checkpoints(tmp_path / 'run', read_only=True).steps[-1] == 2
+    saved = Checkpoints(tmp_path / 'run', read_only=True).steps[-1]
+    assert '\n' not in str(error.value) and saved == 2
     file.write_bytes(sound)
     loop.train(config, tmp_path / 'run', lambda record: None)
     loop.train(config, tmp_path / 'other', lambda record: None)
     assert same(stored_state(tmp_path / 'run'), stored_state(tmp_path / 'other'))
+    figure('a corrupt image', f'named, the run saved at step {saved} before its batch; mended, the same to the bit')
 
 
-def test_what_is_skipped_is_counted_in_the_records(make_config, write_copy, tmp_path):
+def test_what_is_skipped_is_counted_in_the_records(make_config, write_copy, tmp_path, figure):
     file = write_copy(tmp_path / 'tfds') / stored.file_name('cifar10', 'train', 0, 1)
     damaged = bytearray(file.read_bytes())
     ends = [at for at in range(len(damaged)) if damaged[at : at + 4] == b'IEND']
@@ -109,12 +112,14 @@ def test_what_is_skipped_is_counted_in_the_records(make_config, write_copy, tmp_
     trained = [record for record in records(tmp_path / 'run') if record['kind'] == 'train']
     assert [record['skipped'] for record in trained] == [1, 1]  # the same one in each epoch
     assert any(f'skipped: {file}, record 5' in note for note in notes)
+    skipped = sum(record['skipped'] for record in trained)
+    figure('a corrupt image, to be skipped', f'named, {skipped} counted in {len(trained)} epochs')
 
 
 @pytest.mark.parametrize('batch', [1, 3, 10, 64])
 def test_evaluation_of_a_stream_counts_every_example_once(make_config, batch):
     config = make_config()
-    whole = mesh.whole(mesh.data_mesh(1))
+    whole = mesh.whole(mesh.all_devices())
     network = make_network(config)
     variables = jax.jit(network.init_variables)(jax.random.key(0))
     results = []
@@ -126,7 +131,7 @@ def test_evaluation_of_a_stream_counts_every_example_once(make_config, batch):
 
 
 def test_placements_that_cannot_be_are_refused_in_one_line(make_config):
-    whole = mesh.whole(mesh.data_mesh(1))
+    whole = mesh.whole(mesh.all_devices())
     config = make_config(placement='device')
     config.data.crop = 'random_resized'
     with pytest.raises(UserError, match='cuts from the originals') as error:
@@ -146,6 +151,6 @@ def test_cifar10_streamed_and_resident_give_the_same_evaluation_to_the_last_exam
     results = []
     for placement in ('device', 'stream'):
         config.run.placement = placement
-        splits = place_dataset(config, mesh.whole(mesh.data_mesh(1)))
+        splits = place_dataset(config, mesh.whole(mesh.all_devices()))
         results.append(evaluate(network, variables, splits.test, splits.normalization, batch=768))
     assert results[0] == results[1] and results[0].examples == 10_000
