@@ -39,6 +39,7 @@ def test_no_step_talks_with_the_host(program):
 def test_a_run_in_calls_of_any_length_compiles_its_steps_and_its_evaluation_once(config, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(clock, 'CALL_SECONDS', 0.0)
     config.run.update(eval_every=4, save_every=3, log_every=2)
+    jax.clear_caches()  # an earlier test of this process may have compiled them
     with jax.log_compiles(), caplog.at_level('WARNING', 'jax'):
         loop.train(config, tmp_path, lambda record: None)
     programs = collections.Counter(re.findall(r'Finished XLA compilation of jit\((\w+)\)', caplog.text))
