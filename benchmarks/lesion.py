@@ -6,14 +6,19 @@
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from benchmarks import networks, timing
 from resnet_jax.analysis import lesion
+from resnet_jax.analysis.shares import Part
 from resnet_jax.analysis.sweep import lesioned_logits, sweep
+from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.suffix import block_inputs
 
 BATCH = 32
@@ -24,34 +29,52 @@ WHOLE = 100  # of so many lesions and more, whole networks are timed on an even 
 def main(kind: str, name: str, pixels: int) -> None:
     network, variables, images, labels = networks.untrained(name, pixels, BATCH)
     lesions = SWEEPS[kind](network.arch)
-    sample = lesions[:: -(-len(lesions) // WHOLE)]
+    _check(network, variables, images, lesions)
+    made, sample = ways(network, variables, [(images, labels)], lesions), _sample(lesions)
+    times = timing.interleaved({way: made[way] for way in ('suffixes', 'whole networks')}, repeats=3)
+    times['whole networks'] *= len(lesions) / len(sample)
+    start = time.perf_counter()
+    made['compiled anew']()
+    times['compiled anew, one timed'] = (time.perf_counter() - start) * len(lesions)
+    rows = [(way, timing.milliseconds(value), f'{value / times["suffixes"]:.2f}x') for way, value in times.items()]
+    timing.show(
+        f'{len(lesions)} deletions ({kind}), {name}, {pixels} px, {BATCH} images', ('way', 'time', 'to suffixes'), rows,
+        f'medians of interleaved runs; whole networks for {len(sample)} deletions, scaled',
+    )  # fmt: skip
+
+
+def ways(network: ResNet, variables: dict, parts: list[Part], lesions: Bool[np.ndarray, 'lesions blocks']) -> dict:
+    """{way: call}: which examples are classified rightly, after each deletion or (compiled anew) after the first; by
+    whole networks for a sample of them where they are many."""
     whole = jax.jit(lambda variables, images, gates: network.apply(variables, images, gates, train=False))
 
-    def by_suffixes():
-        return sweep(network, variables, [(images, labels)], lesions)[1]
+    def right(run: Callable, images: Array, labels: Array) -> np.ndarray:
+        return np.asarray(jnp.argmax(run(variables, images), -1) == labels)
 
-    def by_whole_networks():
-        gates = [lesion.delete(network.intact_gates(), each) for each in sample]
-        return np.stack([np.argmax(whole(variables, images, each), -1) == labels for each in gates])
+    def by_whole_networks() -> list:
+        gates = [lesion.delete(network.intact_gates(), each) for each in _sample(lesions)]
+        return [right(partial(whole, gates=each), *part) for each in gates for part in parts]
 
-    _check(network, variables, images, lesions, whole)
-    times = timing.interleaved({'suffixes': by_suffixes, 'whole': by_whole_networks}, repeats=3)
-    times['whole'] *= len(lesions) / len(sample)
-    anew = _compiling_anew(network, variables, images, lesions[0]) * len(lesions)
-    scaled = f'whole ({len(sample)} timed)' if len(sample) < len(lesions) else 'whole'
-    rows = [
-        ({'whole': scaled}.get(what, what), timing.milliseconds(value), f'{value / times["suffixes"]:.2f}x')
-        for what, value in (*times.items(), ('compiled anew each (one timed)', anew))
-    ]
-    timing.show(
-        f'{len(lesions)} deletions ({kind}), {name}, {pixels} px, {BATCH} images', ('way', 'time', 'to suffixes'), rows
-    )
+    def compiled_anew() -> list:
+        gates = lesion.delete(network.intact_gates(), lesions[0])  # constants of a program of its own
+        run = jax.jit(lambda variables, images: network.apply(variables, images, gates, train=False))
+        return [right(run, *part) for part in parts]
+
+    return {
+        'suffixes': lambda: sweep(network, variables, parts, lesions)[1],
+        'whole networks': by_whole_networks, 'compiled anew': compiled_anew,
+    }  # fmt: skip
 
 
-def _check(network, variables, images, lesions, whole) -> None:
+def _sample(lesions: Bool[np.ndarray, 'lesions blocks']) -> Bool[np.ndarray, 'some blocks']:
+    return lesions[:: -(-len(lesions) // WHOLE)]
+
+
+def _check(network, variables, images, lesions) -> None:
     """The logits of both ways are equal, within float32 reordering: entered at the last deleted block, from a network
     that lacks the others, for one lesion of each stage."""
     arch, intact = network.arch, network.intact_gates()
+    whole = jax.jit(partial(network.apply, train=False))
     for last in (1, arch.entry_blocks[1], arch.blocks - 1):
         deleted = next(each for each in lesions if np.flatnonzero(each)[-1] == last)
         others = deleted.copy()
@@ -63,14 +86,6 @@ def _check(network, variables, images, lesions, whole) -> None:
             network, variables, inputs[stage], jnp.int32(last), gates, stage=stage, at_entry=last in arch.entry_blocks
         )
         np.testing.assert_allclose(ours, whole(variables, images, gates), rtol=1e-3, atol=1e-3)
-
-
-def _compiling_anew(network, variables, images, deleted) -> float:
-    """Seconds for one lesion whose gates are constants of its own program."""
-    gates = lesion.delete(network.intact_gates(), deleted)
-    start = time.perf_counter()
-    jax.block_until_ready(jax.jit(lambda v, x: network.apply(v, x, gates, train=False))(variables, images))
-    return time.perf_counter() - start
 
 
 if __name__ == '__main__':

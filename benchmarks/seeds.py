@@ -20,6 +20,7 @@ from optax import GradientTransformation
 
 from benchmarks import timing
 from configs import digits
+from resnet_jax import spec
 from resnet_jax.data import resident
 from resnet_jax.data.augment import Normalization
 from resnet_jax.data.resident import Examples
@@ -32,7 +33,7 @@ from resnet_jax.train.step import many_steps, train_on
 
 CASES = ('resnet8:4',)
 STEPS = 4  # of all networks, a call
-SHAPE, EXAMPLES = (8, 8, 1), 1438  # of the digits; their pixels do not matter here
+EXAMPLES = 1438  # of the digits
 
 
 class Setting(NamedTuple):
@@ -49,47 +50,48 @@ class Setting(NamedTuple):
     orders: list[jax.Array]
 
 
-def setting(name: str, count: int) -> Setting:
-    config = digits.get_config(name)
+def setting(config: ConfigDict, count: int, examples: int = EXAMPLES) -> Setting:
+    """Networks of seeds 0, 1, … of a config, on noise: for the time it takes, pixels do not matter."""
+    shape = spec.architecture(config).image_shape
     network, optimizer, devices = make_network(config), make_optimizer(config), mesh.all_devices()
     place, random = partial(mesh.place, shardings=mesh.whole(devices)), np.random.default_rng(0)
-    examples = Examples(
-        place(random.integers(0, 256, (EXAMPLES, *SHAPE), dtype=np.uint8)),
-        place(random.integers(0, 10, EXAMPLES).astype(np.int32)),
+    made = Examples(
+        place(random.integers(0, 256, (examples, *shape), dtype=np.uint8)),
+        place(random.integers(0, 10, examples).astype(np.int32)),
     )
-    normalization = Normalization(*(place(np.full((1, 1, 1), value, np.float32)) for value in (0.3, 0.2)))
+    normalization = Normalization(*(place(np.full((1, 1, shape[-1]), value, np.float32)) for value in (0.3, 0.2)))
     states = [place(initial_state(network, optimizer, seed)) for seed in range(count)]
-    orders = [place(random.permutation(EXAMPLES).astype(np.int32)) for _ in states]
+    orders = [place(random.permutation(examples).astype(np.int32)) for _ in states]
     layout = layout_of(states[0], devices)
-    return Setting(network, optimizer, config, devices, layout, states, examples, normalization, orders)
+    return Setting(network, optimizer, config, devices, layout, states, made, normalization, orders)
 
 
-def unrolled(given: Setting, chosen: slice = slice(None)) -> Callable[[], Any]:
+def unrolled(given: Setting, steps: int = STEPS, chosen: slice = slice(None)) -> Callable[[], Any]:
     """Some of the networks by the program that training has, for so many more steps at each call."""
     held, orders = [tuple(jax.tree.map(jnp.copy, given.states[chosen]))], tuple(given.orders[chosen])
     layouts = (given.layout,) * len(orders)
     program = many_steps(given.network, given.optimizer, given.config, given.devices, layouts)
 
     def call() -> tuple[TrainState, ...]:
-        stop = mesh.place(np.int32(int(held[0][0].step) + STEPS), mesh.whole(given.devices))
+        stop = mesh.place(np.int32(int(held[0][0].step) + steps), mesh.whole(given.devices))
         held[0] = program(held[0], given.examples, given.normalization, orders, stop)
         return held[0]
 
     return call
 
 
-def in_sequence(given: Setting) -> Callable[[], Any]:
-    calls = [unrolled(given, slice(number, number + 1)) for number in range(len(given.states))]
+def in_sequence(given: Setting, steps: int = STEPS) -> Callable[[], Any]:
+    calls = [unrolled(given, steps, slice(number, number + 1)) for number in range(len(given.states))]
     return lambda: [call()[0] for call in calls]
 
 
-def stacked(given: Setting, *, a_device: bool) -> Callable[[], Any]:
+def stacked(given: Setting, count: int = STEPS, *, a_device: bool) -> Callable[[], Any]:
     """The networks stacked: one vmap over them, or dealt out to the devices, unrolled on each."""
     network, optimizer, config, devices, *_ = given
     layout = NamedSharding(devices, PartitionSpec(devices.axis_names))
 
     def step(examples: Examples, normalization: Normalization, state: TrainState, order: jax.Array) -> TrainState:
-        index = state.step % (EXAMPLES // config.train.batch_size)
+        index = state.step % (len(given.examples.labels) // config.train.batch_size)
         batch = resident.batch(examples, order, index, config.train.batch_size)
         return train_on(network, optimizer, config, state, batch.images, batch.labels, normalization)
 
@@ -100,7 +102,7 @@ def stacked(given: Setting, *, a_device: bool) -> Callable[[], Any]:
 
     def steps(states: TrainState, orders: jax.Array, examples: Examples, normalization: Normalization) -> TrainState:
         one = partial(step, examples, normalization)
-        return jax.lax.fori_loop(0, STEPS, lambda _, states: each(one, states, orders), states)
+        return jax.lax.fori_loop(0, count, lambda _, states: each(one, states, orders), states)
 
     def stack(trees: Sequence) -> Any:
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
@@ -122,7 +124,7 @@ def measure(case: str) -> list[tuple]:
     """Rows of (what, time of a step of all networks, ratio of one after the other to it, are the first call's bits the
     same)."""
     name, count = case.split(':')
-    given = setting(name, int(count))
+    given = setting(digits.get_config(name), int(count))
     devices = jax.device_count()
     made = {'one after the other': in_sequence(given), 'unrolled': unrolled(given)}
     if devices == 1:
@@ -153,7 +155,7 @@ def _same(alone: list[TrainState], found: Any) -> bool | None:
 if __name__ == '__main__':
     cases = sys.argv[1:] or CASES
     timing.show(
-        f'Networks of several seeds in one program, {SHAPE[0]} px, batch 128 each',
+        'Networks of several seeds in one program, 8 px, batch 128 each',
         ('what', 'a step of all', 'to one after the other', 'the same bits'),
         [row for case in cases for row in measure(case)],
     )

@@ -19,14 +19,19 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int = 7
     first = next(iter(candidates))
     turns = {**candidates, 'A/A': candidates[first]}
     for run in candidates.values():
-        jax.block_until_ready(run())
+        wait(run())
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(repeats):
         for name, run in turns.items():
             start = time.perf_counter()
-            jax.block_until_ready(run())
+            wait(run())
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def wait(made: object) -> None:
+    """Until it is there: calls give arrays of JAX that are still being made, or nothing."""
+    jax.block_until_ready(made)
 
 
 def show(title: str, columns: tuple[str, ...], rows: list[tuple], how: str = 'medians of interleaved runs') -> None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from resnet_jax.models import products
+from resnet_jax.models import onednn, products
 from resnet_jax.models.products import Images, Kernel, padding
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
@@ -64,6 +64,8 @@ def _native(x: Images, kernel: Kernel, strides: int) -> Array:
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _canonical(x: Images, kernel: Kernel, strides: int) -> Array:
     """A convolution whose gradients are written in the form that XLA's fast CPU kernel takes."""
+    if x.dtype == jnp.float32 and onednn.there():
+        return onednn.convolve(x, kernel, strides)
     fits = all(channels in FORWARD_PRODUCT_CHANNELS for channels in kernel.shape[2:])
     chunk = products.chunk_of(x, kernel, strides) if fits else 0
     return products.by_rows_and_columns(x, kernel, chunk) if chunk else _native(x, kernel, strides)
