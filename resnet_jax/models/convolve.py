@@ -49,9 +49,13 @@ def convolve(x: Images, kernel: Kernel, *, strides: int = 1) -> Float[Array, 'n 
         return products.grouped(x, kernel, strides)
     if kernel.shape[:2] == (1, 1):
         return products.pointwise(x, kernel, strides)
-    if strides == 1 and x.shape[1] * x.shape[2] <= TINY_MAP_PIXELS:
+    if strides == 1 and x.shape[1] * x.shape[2] <= TINY_MAP_PIXELS and not _by_onednn(x):
         return products.tiny(x, kernel)
     return _canonical(x, kernel, strides)
+
+
+def _by_onednn(x: Images) -> bool:
+    return x.dtype == jnp.float32 and onednn.there()
 
 
 def _native(x: Images, kernel: Kernel, strides: int) -> Array:
@@ -64,7 +68,7 @@ def _native(x: Images, kernel: Kernel, strides: int) -> Array:
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _canonical(x: Images, kernel: Kernel, strides: int) -> Array:
     """A convolution whose gradients are written in the form that XLA's fast CPU kernel takes."""
-    if x.dtype == jnp.float32 and onednn.there():
+    if _by_onednn(x):
         return onednn.convolve(x, kernel, strides)
     fits = all(channels in FORWARD_PRODUCT_CHANNELS for channels in kernel.shape[2:])
     chunk = products.chunk_of(x, kernel, strides) if fits else 0
