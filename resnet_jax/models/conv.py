@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from resnet_jax.models.convolve import Images, Kernel, convolve
+from resnet_jax.models.remat import keep
 
 # One over the deviation that a ReLU leaves of a normal variable of deviation 1 (Brock et al. 2021, arXiv 2101.08692,
 # section 4.1): sqrt(2 / (1 - 1 / pi)) = 1.71286, in the authors' code and in timm as estimated by sampling.
@@ -52,7 +53,7 @@ class Conv(nn.Module):
         if self.kind == 'scaled_standardized':
             gain = self.param('gain', nn.initializers.ones, (self.features,), x.dtype)
             kernel = kernel * gain * (RELU_GAIN / math.sqrt(math.prod(shape[:3])))
-        y = convolve(x, kernel, strides=self.strides)
+        y = keep(convolve(x, kernel, strides=self.strides))
         if self.bias is None:
             return y
         return y + self.param('bias', nn.initializers.constant(self.bias), (self.features,), x.dtype)

@@ -17,6 +17,7 @@ from resnet_jax.models.conv import Conv
 from resnet_jax.models.norm import BatchNorm, GroupNorm
 from resnet_jax.models.parts import Parts
 from resnet_jax.models.pool import max_pool
+from resnet_jax.models.remat import keep
 
 
 class Layers(NamedTuple):
@@ -79,7 +80,8 @@ def _(part, x, context):
 @compute.register(parts.Dense)
 def _(part, x, context):
     start = nn.initializers.zeros if part.zero else nn.linear.default_kernel_init
-    return nn.Dense(part.features, name=part.name, dtype=x.dtype, param_dtype=x.dtype, kernel_init=start)(x)
+    dense = nn.Dense(part.features, name=part.name, dtype=x.dtype, param_dtype=x.dtype, kernel_init=start)
+    return keep(dense(x))
 
 
 @compute.register(parts.Norm)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from resnet_jax.models.remat import keep
+
 AXES = (1, 2, 3)  # of a group: examples and pixels
 
 
@@ -88,7 +90,7 @@ def _normalize(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Arr
 
 
 def _normalize_forward(x, scale, bias, epsilon):
-    pivot, mean, var = _statistics(x)
+    pivot, mean, var = keep(_statistics(x))
     y = _centred(x, pivot, mean) * _spread(scale * lax.rsqrt(var + epsilon)) + bias
     return (y.astype(x.dtype), mean + pivot, var), (x, scale, pivot, mean, var)
 

@@ -12,6 +12,7 @@ from resnet_jax.models.block import Block
 from resnet_jax.models.blocks import BlockPlan, Position
 from resnet_jax.models.gates import Gates
 from resnet_jax.models.layers import Layers
+from resnet_jax.models.remat import sparing
 
 # What the blocks of a body have in common, by `network.share`: collections that are one for all, and whether of the
 # parameters the convolutions' alone are (Jastrzebski et al. 2018, arXiv 1710.04773, section 5).
@@ -22,8 +23,8 @@ class Stage(nn.Module):
     """Blocks of one width. Parameters: `entry/…`, and `body/…` stacked along a leading block axis.
 
     A long body is one scan, which compiles as one block whatever its length. A short one trains block by block: a
-    scan keeps what the gradient needs in arrays of all blocks, into which everything is copied. There is no body
-    where the stage has one block. What the blocks of the body share has no block axis.
+    scan keeps what the gradient needs in arrays of all blocks, into which it is copied, and computes the rest again
+    (`remat.sparing`). There is no body where the stage has one block. What the blocks of the body share has no block axis.
 
     Attributes:
       entry, body: plans of the first block and of each of the others.
@@ -61,8 +62,9 @@ class Stage(nn.Module):
         if self.is_initializing() and self.share == 'all':
             # A scan carries only what is there before it, and the variables of all blocks are those of one.
             return run(body, x, gates and gates.of(1), Position(self.first + 1, 1))
-        # What a loop computes forwards, and what backwards, XLA cannot take for the same.
-        scan = _scanned(self, nn.remat(run, prevent_cse=False) if again else run, in_gates=0 if gates else nn.broadcast)
+        if train:
+            run = nn.remat(run, prevent_cse=False) if again else sparing(run)
+        scan = _scanned(self, run, in_gates=0 if gates else nn.broadcast)
         counted = jnp.arange(1, self.blocks)
         x, _ = scan(body, x, gates and gates.of(slice(1, None)), Position(self.first + counted, counted))
         return x
