@@ -3,10 +3,12 @@
 `convolve` is what every layer calls. On accelerators it is XLA's native convolution. On the CPU it is a
 convolution with its own gradient, because XLA brings a convolution into the form its fast kernel takes at the
 top level of a program only: inside a scan or a while loop the derived gradients fall to a loop 30 times slower.
-Here the two gradients are written in the canonical form (NHWC, HWIO -> NHWC) themselves; what was measured on
-the way stands in `benchmarks/README.md`. Such a convolution has no forward-mode (jvp) rule.
+Here the two gradients are written in the canonical form (NHWC, HWIO -> NHWC) themselves, and both they and the
+convolution itself are oneDNN's where it is there, in sizes that matter. What was measured on the way stands in
+`benchmarks/README.md`. Such a convolution has no forward-mode (jvp) rule.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -25,6 +27,9 @@ TINY_MAP_PIXELS = 16
 
 # Up to this size the input gradient of a strided kernel is one product; the zeros in its matrix grow with the kernel.
 PHASED_KERNEL = 3
+
+# oneDNN's convolution is ahead in any size. But compiled programs with it are not kept, so small ones do without.
+ONEDNN_PRODUCTS = 10**7
 
 # With fewer channels the forward product is too narrow, with more its copies cost more than the convolution.
 FORWARD_PRODUCT_CHANNELS = range(32, 97)
@@ -49,13 +54,14 @@ def convolve(x: Images, kernel: Kernel, *, strides: int = 1) -> Float[Array, 'n 
         return products.grouped(x, kernel, strides)
     if kernel.shape[:2] == (1, 1):
         return products.pointwise(x, kernel, strides)
-    if strides == 1 and x.shape[1] * x.shape[2] <= TINY_MAP_PIXELS and not _by_onednn(x):
+    if strides == 1 and x.shape[1] * x.shape[2] <= TINY_MAP_PIXELS and not _by_onednn(x, kernel, strides):
         return products.tiny(x, kernel)
     return _canonical(x, kernel, strides)
 
 
-def _by_onednn(x: Images) -> bool:
-    return x.dtype == jnp.float32 and onednn.there()
+def _by_onednn(x: Images, kernel: Kernel, strides: int) -> bool:
+    products = x.size // strides**2 * math.prod(kernel.shape[:2]) * kernel.shape[3]
+    return products >= ONEDNN_PRODUCTS and x.dtype == kernel.dtype == jnp.float32 and onednn.there()
 
 
 def _native(x: Images, kernel: Kernel, strides: int) -> Array:
@@ -68,7 +74,7 @@ def _native(x: Images, kernel: Kernel, strides: int) -> Array:
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _canonical(x: Images, kernel: Kernel, strides: int) -> Array:
     """A convolution whose gradients are written in the form that XLA's fast CPU kernel takes."""
-    if _by_onednn(x):
+    if _by_onednn(x, kernel, strides):
         return onednn.convolve(x, kernel, strides)
     fits = all(channels in FORWARD_PRODUCT_CHANNELS for channels in kernel.shape[2:])
     chunk = products.chunk_of(x, kernel, strides) if fits else 0

@@ -9,9 +9,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from resnet_jax.models.platform import on_one_cpu
 from resnet_jax.models.remat import keep
 
 AXES = (1, 2, 3)  # of a group: examples and pixels
+
+# A mean square so many times the variance leaves too little of float32 to the difference of the two.
+FAR = 1000
 
 
 class BatchNorm(nn.Module):
@@ -100,7 +104,8 @@ def _normalize_backward(epsilon, saved, cotangents):
     inverse = lax.rsqrt(var + epsilon)
     wide = g.astype(mean.dtype)
     normal = _centred(x, pivot, mean) * _spread(inverse)
-    of_bias, of_scale = jnp.sum(wide, AXES), jnp.sum(wide * normal, AXES)
+    of_bias = jnp.sum(wide, AXES)
+    of_scale = inverse * _sum_of_products(wide, x, pivot, mean, of_bias)
     count = x.size // mean.size
     centred = wide - _spread(of_bias / count) - normal * _spread(of_scale / count)
     return (_spread(scale * inverse) * centred).astype(x.dtype), jnp.sum(of_scale, 0), jnp.sum(of_bias, 0)
@@ -110,14 +115,36 @@ _normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 def _statistics(x: Array) -> tuple[Array, Array, Array]:
-    """A value amid each channel's, and mean (from there) and biased variance, of one pass (sum, sum of squares).
+    """A value near each channel's mean, the mean from there, and the biased variance."""
+    if not on_one_cpu():
+        return _about_pivot(x)
+    wide = x.astype(_at_least_float32(x.dtype))
+    mean, square = jnp.mean(wide, AXES), jnp.mean(jnp.square(wide), AXES)
+    var = square - jnp.square(mean)
+    # Sums of what is there already: for those of something else XLA first writes that down, here x minus the pivot.
+    return lax.cond(
+        jnp.any(square > FAR * var), _about_pivot, lambda _: (jnp.zeros_like(mean[0]), mean, jnp.maximum(var, 0)), x
+    )
 
-    About such a pivot the squares do not cancel, however far the mean is from 0.
-    """
+
+def _about_pivot(x: Array) -> tuple[Array, Array, Array]:
+    """The same in one pass (sum, sum of squares) about a value amid each channel's: there the squares do not cancel,
+    however far the mean is from 0."""
     pivot = x[0, 0, 0, 0].astype(_at_least_float32(x.dtype))
     centred = x.astype(pivot.dtype) - pivot
     mean = jnp.mean(centred, AXES)
     return pivot, mean, jnp.maximum(jnp.mean(jnp.square(centred), AXES) - jnp.square(mean), 0)
+
+
+def _sum_of_products(g: Array, x: Array, pivot: Array, mean: Array, sums: Array) -> Array:
+    """Of g and x minus its mean, for each group and channel; `sums` are those of g."""
+
+    def about_pivot(_: None) -> Array:
+        return jnp.sum(g * _centred(x, pivot, mean), AXES)
+
+    if not on_one_cpu():
+        return about_pivot(None)
+    return lax.cond(jnp.any(pivot != 0), about_pivot, lambda _: jnp.sum(g * x, AXES) - mean * sums, None)
 
 
 def _centred(x: Array, pivot: Array, mean: Array) -> Array:

@@ -6,6 +6,7 @@ asked, and `there` compares one convolution with XLA's before any network has on
 """
 
 import json
+import math
 from functools import cache
 
 import jax
@@ -15,28 +16,30 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from resnet_jax.models.platform import on_one_cpu
+
 TRIED = ('0.10.2',)  # versions of jaxlib
 
 
 @cache
 def there() -> bool:
-    """Is it, in this process? On several devices it is not used: XLA would gather a batch that is spread over them.
+    """Is it, in this process? Not where there are several devices: XLA would gather a batch that is spread over them.
 
     Where it is, this process keeps no more compiled programs: XLA does not refuse to write one with such a call down,
     but reads memory for it that is not its own.
     """
-    if jaxlib.__version__ not in TRIED or jax.default_backend() != 'cpu' or jax.device_count() > 1:
+    if jaxlib.__version__ not in TRIED or not on_one_cpu():
         return False
     jax.config.update('jax_persistent_cache_min_compile_time_secs', float('inf'))
     with jax.ensure_compile_time_eval():
-        x, kernel = (jnp.arange(np.prod(shape), dtype=jnp.float32).reshape(shape) for shape in ((2, 4, 5, 2), (3, 3, 2, 3)))
+        shapes = (2, 4, 5, 2), (3, 3, 2, 3)
+        x, kernel = (jnp.arange(math.prod(shape), dtype=jnp.float32).reshape(shape) for shape in shapes)
         try:
             found = _call(x, kernel, 2)
         except jax.errors.JaxRuntimeError:  # of this build it is no part
             return False
-        return np.array_equal(found, lax.conv_general_dilated(
-            x, kernel, (2, 2), [(1, 1), (1, 1)], dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-        ))  # fmt: skip
+        exact = lax.conv_general_dilated(x, kernel, (2, 2), [(1, 1)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        return np.array_equal(found, exact)
 
 
 def convolve(x: Float[Array, 'n h w c'], kernel: Float[Array, 'kh kw c o'], strides: int) -> Float[Array, 'n h2 w2 o']:

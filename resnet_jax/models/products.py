@@ -43,6 +43,8 @@ _product.defvjp(_product_forward, _product_backward)
 
 def _matrix_gradient(x: Images, g: Float[Array, 'n h w o']) -> Array:
     """The sum over chunks of the batch of what leads to each pixel's features, as a product (c, o)."""
+    if x.shape[-1] > g.shape[-1]:  # the narrower one on the left takes two thirds of the time
+        return _matrix_gradient(g, x).T
     return _sum_over_chunks(lambda images, cotangents: _flat(images).T @ _flat(cotangents), x, g)
 
 

@@ -24,7 +24,8 @@ class Stage(nn.Module):
 
     A long body is one scan, which compiles as one block whatever its length. A short one trains block by block: a
     scan keeps what the gradient needs in arrays of all blocks, into which it is copied, and computes the rest again
-    (`remat.sparing`). There is no body where the stage has one block. What the blocks of the body share has no block axis.
+    (`remat.sparing`). There is no body where the stage has one block. What the blocks of the body share has no block
+    axis.
 
     Attributes:
       entry, body: plans of the first block and of each of the others.
