@@ -105,7 +105,7 @@ def _normalize_backward(epsilon, saved, cotangents):
     wide = g.astype(mean.dtype)
     normal = _centred(x, pivot, mean) * _spread(inverse)
     of_bias = jnp.sum(wide, AXES)
-    of_scale = inverse * _sum_of_products(wide, x, pivot, mean, of_bias)
+    of_scale = jnp.sum(wide * normal, AXES) if not on_one_cpu() else inverse * _sum_of_products(wide, saved, of_bias)
     count = x.size // mean.size
     centred = wide - _spread(of_bias / count) - normal * _spread(of_scale / count)
     return (_spread(scale * inverse) * centred).astype(x.dtype), jnp.sum(of_scale, 0), jnp.sum(of_bias, 0)
@@ -136,15 +136,14 @@ def _about_pivot(x: Array) -> tuple[Array, Array, Array]:
     return pivot, mean, jnp.maximum(jnp.mean(jnp.square(centred), AXES) - jnp.square(mean), 0)
 
 
-def _sum_of_products(g: Array, x: Array, pivot: Array, mean: Array, sums: Array) -> Array:
+def _sum_of_products(g: Array, saved: tuple, sums: Array) -> Array:
     """Of g and x minus its mean, for each group and channel; `sums` are those of g."""
-
-    def about_pivot(_: None) -> Array:
-        return jnp.sum(g * _centred(x, pivot, mean), AXES)
-
-    if not on_one_cpu():
-        return about_pivot(None)
-    return lax.cond(jnp.any(pivot != 0), about_pivot, lambda _: jnp.sum(g * x, AXES) - mean * sums, None)
+    x, _, pivot, mean, _ = saved
+    return lax.cond(
+        jnp.any(pivot != 0),
+        lambda _: jnp.sum(g * _centred(x, pivot, mean), AXES),
+        lambda _: jnp.sum(g * x, AXES) - mean * sums, None,
+    )  # fmt: skip
 
 
 def _centred(x: Array, pivot: Array, mean: Array) -> Array:

@@ -23,14 +23,9 @@ TRIED = ('0.10.2',)  # versions of jaxlib
 
 @cache
 def there() -> bool:
-    """Is it, in this process? Not where there are several devices: XLA would gather a batch that is spread over them.
-
-    Where it is, this process keeps no more compiled programs: XLA does not refuse to write one with such a call down,
-    but reads memory for it that is not its own.
-    """
+    """Is it, in this process? Not on several devices: XLA would gather a batch that is spread over them."""
     if jaxlib.__version__ not in TRIED or not on_one_cpu():
         return False
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', float('inf'))
     with jax.ensure_compile_time_eval():
         shapes = (2, 4, 5, 2), (3, 3, 2, 3)
         x, kernel = (jnp.arange(math.prod(shape), dtype=jnp.float32).reshape(shape) for shape in shapes)
@@ -43,7 +38,11 @@ def there() -> bool:
 
 
 def convolve(x: Float[Array, 'n h w c'], kernel: Float[Array, 'kh kw c o'], strides: int) -> Float[Array, 'n h2 w2 o']:
-    """A convolution of float32, padded by (k - 1) / 2 on every side. It has no gradient of its own."""
+    """A convolution of float32, padded by (k - 1) / 2 on every side. It has no gradient of its own.
+
+    From the first on this process keeps no more compiled programs: XLA does not refuse to write one with such a call
+    down, but reads memory for it that is not its own.
+    """
 
     @jax.custom_batching.custom_vmap
     def one(x: Array, kernel: Array) -> Array:
@@ -61,6 +60,7 @@ def convolve(x: Float[Array, 'n h w c'], kernel: Float[Array, 'kh kw c o'], stri
 
 
 def _call(x: Array, kernel: Array, strides: int) -> Array:
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', float('inf'))
     (count, *sides, _), (*sizes, _, features) = x.shape, kernel.shape
     pads = [size // 2 for size in sizes]
     reached = [(side + 2 * pad - size) // strides + 1 for side, pad, size in zip(sides, pads, sizes, strict=True)]

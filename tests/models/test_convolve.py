@@ -7,7 +7,8 @@ import pytest
 from jax import lax
 from jaxtyping import TypeCheckError
 
-from resnet_jax.models import products
+from resnet_jax.models import convolve as choice
+from resnet_jax.models import onednn, products
 from resnet_jax.models.convolve import convolve
 
 on_cpu = pytest.mark.skipif(jax.default_backend() != 'cpu', reason='the CPU has a lowering of its own')
@@ -126,7 +127,17 @@ def test_a_batch_of_the_papers_is_worked_in_chunks_that_fit_the_cache(shape, chu
     assert bool(found[0]) == chunked and copies <= products.CACHED_BYTES
 
 
-@pytest.mark.parametrize(('shape', 'features', 'size', 'strides'), [SHAPES[3], *SHAPES[7:]])
+@pytest.fixture(params=['XLA', 'oneDNN'])
+def way(request, monkeypatch):
+    """Convolutions of every size by one of the two."""
+    by_onednn = request.param == 'oneDNN'
+    if by_onednn and not onednn.there():
+        pytest.skip('this jaxlib has no oneDNN that was tried')
+    monkeypatch.setattr(choice, 'ONEDNN_PRODUCTS', 0 if by_onednn else 1 << 60)
+
+
+@pytest.mark.usefixtures('way')
+@pytest.mark.parametrize(('shape', 'features', 'size', 'strides'), SHAPES[3:])
 def test_float32_gradients_agree_with_float64_to_six_digits(shape, features, size, strides):
     with jax.enable_x64(True):
         arguments = operands(shape, features, size, strides)
@@ -137,6 +148,7 @@ def test_float32_gradients_agree_with_float64_to_six_digits(shape, features, siz
     assert max(differences(ours, exact)) < 2e-6  # sums of up to 1,000 products, each rounded to 6e-8
 
 
+@pytest.mark.usefixtures('way')
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16', 'float32'])
 @pytest.mark.parametrize(('shape', 'features', 'size', 'strides'), SHAPES)
 def test_the_dtype_stays_forwards_and_backwards(shape, features, size, strides, dtype):
