@@ -16,8 +16,8 @@ usage() {
 ./launch.sh test ...       the tests: pytest ..., in the checkout
 ./launch.sh --processes N --devices D train ...
                            the same as N processes of D devices each, all started again when one dies
-./launch.sh bench NAME ... a benchmark of benchmarks/: step, seeds, compile, remat, save, lesion, paths, grid,
-                           sweep, input
+./launch.sh bench NAME ... a benchmark of benchmarks/: step, process, gpu, seeds, compile, remat, save,
+                           lesion, paths, grid, sweep, input
 ./launch.sh --help         this text
 
 The first start sets up .venv from pinned packages, each checked against its hash: about a minute with a CPU, and

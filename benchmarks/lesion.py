@@ -1,4 +1,5 @@
-"""Sweeps of a network: all single deletions and all pairs, by suffixes, by whole compiled networks, by compiling anew.
+"""Sweeps of a network: all single deletions and all pairs, by suffixes, by whole compiled networks, by compiling anew;
+single ones in PyTorch too, where it is installed: with a hook a block that gives its shortcut in place of its result.
 
 ./launch.sh bench lesion [NAME:PIXELS]           # single deletions
 ./launch.sh bench lesion pairs [NAME:PIXELS]     # all pairs: minutes, so better of fewer pixels
@@ -18,6 +19,7 @@ from benchmarks import networks, timing
 from resnet_jax.analysis import lesion
 from resnet_jax.analysis.shares import Part
 from resnet_jax.analysis.sweep import lesioned_logits, sweep
+from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.suffix import block_inputs
 
@@ -31,7 +33,10 @@ def main(kind: str, name: str, pixels: int) -> None:
     lesions = SWEEPS[kind](network.arch)
     _check(network, variables, images, lesions)
     made, sample = ways(network, variables, [(images, labels)], lesions), _sample(lesions)
-    times = timing.interleaved({way: made[way] for way in ('suffixes', 'whole networks')}, repeats=3)
+    timed = {way: made[way] for way in ('suffixes', 'whole networks')}
+    if kind == 'single':
+        timed |= _with_hooks(network.arch, variables, images, labels, made['suffixes']())
+    times = timing.interleaved(timed, repeats=3)
     times['whole networks'] *= len(lesions) / len(sample)
     start = time.perf_counter()
     made['compiled anew']()
@@ -64,6 +69,17 @@ def ways(network: ResNet, variables: dict, parts: list[Part], lesions: Bool[np.n
         'suffixes': lambda: sweep(network, variables, parts, lesions)[1],
         'whole networks': by_whole_networks, 'compiled anew': compiled_anew,
     }  # fmt: skip
+
+
+def _with_hooks(arch: Architecture, variables: dict, images: Array, labels: Array, ours: np.ndarray) -> dict:
+    """{way: call} of PyTorch, which has found what we found (but for images on the border), or nothing."""
+    try:
+        from benchmarks import torch_candidates
+    except ImportError:
+        return {}
+    call = torch_candidates.deletions(arch, variables, np.asarray(images), np.asarray(labels))
+    assert np.mean(call() == ours) > 0.99
+    return {'PyTorch, a hook a block': call}
 
 
 def _sample(lesions: Bool[np.ndarray, 'lesions blocks']) -> Bool[np.ndarray, 'some blocks']:

@@ -22,11 +22,15 @@ class Block(nn.Module):
         self.act1 = nn.Identity() if activated else nn.ReLU()
         self.bn2 = nn.BatchNorm2d(features)
 
+    def beside(self, x):
+        """What the shortcut gives."""
+        if self.strides == 1:
+            return x
+        half = self.pad // 2
+        return functional.pad(x[:, :, :: self.strides, :: self.strides], (0, 0, 0, 0, half, self.pad - half))
+
     def forward(self, x):
-        beside = x
-        if self.strides > 1:
-            half = self.pad // 2
-            beside = functional.pad(x[:, :, :: self.strides, :: self.strides], (0, 0, 0, 0, half, self.pad - half))
+        beside = self.beside(x)
         if not self.preact:
             y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
             return functional.relu(y + beside if self.shortcut else y)

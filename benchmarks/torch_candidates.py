@@ -59,6 +59,27 @@ def epoch(arch: Architecture, config: ConfigDict, examples: int, compiled: str =
     return train
 
 
+def deletions(arch: Architecture, variables: dict, images: np.ndarray, labels: np.ndarray) -> Callable[[], np.ndarray]:
+    """Which images are classified rightly without each block, by turns: (blocks, images)."""
+    model = peers.ResNet(arch)
+    peers.take_variables(model, arch, variables)
+    model = model.to(_device(), memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+    inputs = _placed(torch.tensor(images).permute(0, 3, 1, 2))
+
+    def without(block: torch.nn.Module) -> np.ndarray:
+        hook = block.register_forward_hook(lambda block, given, _: block.beside(given[0]))
+        try:
+            return model(inputs).argmax(-1).cpu().numpy() == labels
+        finally:
+            hook.remove()
+
+    def call() -> np.ndarray:
+        with torch.inference_mode():
+            return np.stack([without(block) for block in model.blocks])
+
+    return call
+
+
 def _trained(model: torch.nn.Module, config: ConfigDict, compiled: str) -> tuple[Callable, Callable]:
     """The network, placed, and `step(images, labels)`."""
     torch.set_num_threads(timing.cores())

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from resnet_jax import run as runs
-from tests.faults.conftest import alive, same, saved, steps
+from tests.faults.conftest import alive, needs_faults, same, saved, steps
+
+pytestmark = needs_faults  # a minute; tests/train/test_streaming.py stops and goes on with streams too
 
 NETWORK = ('--config.network.stage_blocks=1,1,1', '--config.network.widths=4,8,16', '--config.network.stem_width=4')
 DATA = ('--config.train.batch_size=10', '--config.data.jitter=0.2,0.2,0.2,0.05', '--config.run.log_every=1')

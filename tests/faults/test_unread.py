@@ -9,7 +9,7 @@ from PIL import Image
 
 from resnet_jax.data.order import order
 from resnet_jax.runtime import directory
-from tests.faults.conftest import ROOT, members, saved, steps
+from tests.faults.conftest import ROOT, members, needs_faults, saved, steps
 from tests.faults.test_streams import workers
 from tests.faults.together import FAST, ONE_DEVICE, SETTINGS, TOGETHER
 
@@ -57,6 +57,7 @@ def train(folder, start, tmp_path):
         write(*broken)
 
 
+@needs_faults
 def test_a_broken_image_in_the_share_of_one_ends_all_saved_in_one_line(train, tmp_path, figure):
     code, _, error = train(50, 'train').ended()
     assert code == 2 and error.count('\n') == 1 and f'{BAD:02}.png' in error
@@ -72,7 +73,9 @@ def test_a_broken_image_that_is_skipped_is_named_and_counted_once(train, tmp_pat
     assert [record.get('skipped', 0) for record in trained] == [0, 0, *[1] * 9]
 
 
-@pytest.mark.parametrize(('corrupt', 'counted'), [('stop', None), ('skip', EXAMPLES - 1)])
+@pytest.mark.parametrize(
+    ('corrupt', 'counted'), [pytest.param('stop', None, marks=needs_faults), ('skip', EXAMPLES - 1)]
+)
 def test_a_broken_image_of_the_test_split_is_heard_by_all(train, tmp_path, figure, corrupt, counted):
     code, said, error = train(2, 'test', **{'data.corrupt': corrupt}).ended()
     found = [record for record in directory.read_metrics(tmp_path / 'run') if record['kind'] == 'test']
@@ -84,6 +87,7 @@ def test_a_broken_image_of_the_test_split_is_heard_by_all(train, tmp_path, figur
         assert code == 2 and error.count('\n') == 1 and not found
 
 
+@needs_faults
 def test_a_worker_killed_in_one_ends_all_saved_in_one_line(train, tmp_path, figure):
     supervisor = train(1_000_000, **{'run.workers': 1})
     supervisor.until(lambda: max(steps(tmp_path / 'run'), default=0) > 2)
