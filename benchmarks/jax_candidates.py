@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from resnet_jax.train.gradient import Targets
@@ -17,7 +17,7 @@ from resnet_jax.train.step import train_step
 Calls = dict[str, Callable[[], object]]
 
 
-def calls(network: nn.Module, config: ConfigDict, images: np.ndarray, labels: np.ndarray, *, looped: bool) -> Calls:
+def calls(network: Any, config: ConfigDict, images: np.ndarray, labels: np.ndarray, *, looped: bool) -> Calls:
     """`train step`, which keeps its own state from call to call, and `evaluation`.
 
     Ours runs inside a loop, as training runs it; there plain Flax would take thirty times as long on a CPU.

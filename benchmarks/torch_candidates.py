@@ -1,6 +1,7 @@
 """PyTorch as it takes turns in a benchmark of whole networks."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -66,7 +67,7 @@ def deletions(arch: Architecture, variables: dict, images: np.ndarray, labels: n
     model = model.to(_device(), memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
     inputs = _placed(torch.tensor(images).permute(0, 3, 1, 2))
 
-    def without(block: torch.nn.Module) -> np.ndarray:
+    def without(block: Any) -> np.ndarray:
         hook = block.register_forward_hook(lambda block, given, _: block.beside(given[0]))
         try:
             return model(inputs).argmax(-1).cpu().numpy() == labels

@@ -8,10 +8,10 @@ asked, and `there` compares one convolution with XLA's before any network has on
 import json
 import math
 from functools import cache
+from importlib import metadata
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
@@ -24,7 +24,7 @@ TRIED = ('0.10.2',)  # versions of jaxlib
 @cache
 def there() -> bool:
     """Is it, in this process? Not on several devices: XLA would gather a batch that is spread over them."""
-    if jaxlib.__version__ not in TRIED or not on_one_cpu():
+    if metadata.version('jaxlib') not in TRIED or not on_one_cpu():
         return False
     with jax.ensure_compile_time_eval():
         shapes = (2, 4, 5, 2), (3, 3, 2, 3)

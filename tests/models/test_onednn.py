@@ -69,14 +69,14 @@ def test_a_program_with_it_is_not_written_to_the_cache():
 
         program.__name__ = name
         jax.block_until_ready(jax.jit(program)(IMAGES[0], KERNELS[0]))
-        return [path for path in Path(jax.config.jax_compilation_cache_dir).iterdir() if name in path.name]
+        return [path for path in Path(jax.config.read('jax_compilation_cache_dir')).iterdir() if name in path.name]
 
     assert kept(native, 'kept')
     assert not kept(partial(onednn.convolve, strides=1), 'not_written')
 
 
 def test_of_a_version_that_was_not_tried_it_is_not_asked(monkeypatch):
-    monkeypatch.setattr(onednn.jaxlib, '__version__', '9.9.9')
+    monkeypatch.setattr(onednn, 'TRIED', ())
     onednn.there.cache_clear()
     try:
         assert not onednn.there()
