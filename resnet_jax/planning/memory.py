@@ -5,7 +5,6 @@ keeps (`units`); the gradients that pass from layer to layer beside them are tak
 memory that XLA takes on top (workspaces of convolutions, copies) is not in it.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -73,31 +72,12 @@ def activations(setup: Setup) -> tuple[int, int, int]:
     found = units(setup.arch, setup.itemsize)
     largest = max(unit.given.size for unit in found[1:]) * setup.itemsize
     if setup.remat == 'none':
-        both = [(unit.kept, _spared(unit) if looped else unit.kept)
-                for unit, looped in zip(found, _looped(found, setup.scan_from), strict=True)]  # fmt: skip
-        kept = {number: size for _, own in both for number, size in own.items()}
-        again = max(sum(size for number, size in needed.items() if number not in own) for needed, own in both)
-        return sum(kept.values()), again, PASSING * largest
+        return _size(found), 0, PASSING * largest
     kept = {number: size for unit in (found[0], found[-1]) for number, size in unit.kept.items()}
     parts = _parts(found[1:-1], setup.remat)
     kept |= {part[0].given.number: part[0].given.size * setup.itemsize for part in parts}
     again = max(_size(part) - part[0].kept.get(part[0].given.number, 0) for part in parts)
     return sum(kept.values()), again, PASSING * largest
-
-
-def _looped(found: Sequence[Unit], scan_from: int) -> list[bool]:
-    """Is it a block of a body that is one loop? A body is all blocks of a stage but the first."""
-    blocks = Counter(unit.part for unit in found)
-    before = [None, *(unit.part for unit in found[:-1])]
-    return [unit.part == part and blocks[part] > scan_from for unit, part in zip(found, before, strict=True)]
-
-
-def _spared(block: Unit) -> dict[int, int]:
-    """What a loop keeps of a block (`models/remat.sparing`): what it is given, and results of convolutions as far as
-    something behind them is needed. (Of Fixup's blocks JAX keeps an array more.)"""
-    last = max(block.kept)
-    results = {number: size for number, size in block.results.items() if number <= last}
-    return {block.given.number: block.kept.get(block.given.number, 0)} | results
 
 
 def _parts(blocks: Sequence[Unit], remat: str) -> list[list[Unit]]:

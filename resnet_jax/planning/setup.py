@@ -30,7 +30,6 @@ class Setup(NamedTuple):
     fsdp: int
     compute: str
     remat: str
-    scan_from: int
     optimizer: str
     ema: bool
     crop: str
@@ -63,8 +62,8 @@ def setup(config: ConfigDict, devices: int) -> Setup:
     made = Setup(
         arch=spec.architecture(ConfigDict({'network': config.network, 'data': data})),
         devices=devices, batch=batch, microbatches=train.microbatches, fsdp=run.fsdp, compute=train.compute,
-        remat=run.remat, scan_from=run.scan_from, optimizer=train.optimizer, ema=train.ema > 0, crop=data.crop,
-        placement=run.placement, images=data.examples or max(0, known - data.selection),
+        remat=run.remat, optimizer=train.optimizer, ema=train.ema > 0, crop=data.crop, placement=run.placement,
+        images=data.examples or max(0, known - data.selection),
     )  # fmt: skip
     check(made)
     return made

@@ -32,14 +32,12 @@ class Unit:
       part: stem, stage1, …, head.
       given: what it is given.
       kept: bytes an example of each value that its backward pass needs, by the value's number.
-      results: the same of what convolutions and dense layers give.
       forward, backward: bytes an example that each pass moves.
     """
 
     part: str
     given: Value
     kept: dict[int, int] = field(default_factory=dict)
-    results: dict[int, int] = field(default_factory=dict)
     forward: int = 0
     backward: int = 0
 
@@ -62,9 +60,6 @@ class Tape:
 
     def keep(self, *values: Value) -> None:
         self.units[-1].kept |= {value.number: value.size * self.itemsize for value in values}
-
-    def result(self, value: Value) -> None:
-        self.units[-1].results[value.number] = value.size * self.itemsize
 
     def keep_mask(self, value: Value) -> None:
         """Of each number whether it passed: written once, and read in both of BN's passes backward."""

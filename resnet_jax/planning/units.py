@@ -2,9 +2,8 @@
 
 A convolution or dense layer keeps its input, for the gradient of its kernel; so do batch normalisation and max pooling.
 ReLU keeps one byte a number, of its sign. What several of them keep is kept once. It is what `jax.vjp` of the models
-keeps of blocks one by one on accelerators, on a batch, but for what does not grow with it (parameters, BN's
-statistics). A body that is one loop keeps less (`memory`). On the CPU tiny maps and grouped convolutions are computed
-otherwise and keep more.
+keeps on accelerators, on a batch, but for what does not grow with it (parameters, BN's statistics). On the CPU tiny
+maps and grouped convolutions are computed otherwise and keep more.
 """
 
 from dataclasses import replace
@@ -53,7 +52,6 @@ def _pass(part: Part, value: Value, tape: Tape) -> Value:
 def _(part: Conv | Dense, value: Value, tape: Tape) -> Value:
     after = tape.behind(part, value)
     tape.keep(value)
-    tape.result(after)
     # Backward: the gradient of the input reads that of the output, the kernel's that and the input.
     tape.move(value.size + after.size, 2 * value.size + 2 * after.size)
     return after

@@ -13,7 +13,7 @@ CALLS = ('jit', 'pjit')
 
 def an_example(arch, dtype='float32', **how):
     """Bytes that grow with each example: neither parameters and what is made of them, nor statistics, nor constants."""
-    network = ResNet(arch, **{'scan_from': 10_000} | how)
+    network = ResNet(arch, **{'scan_from': 10_000} | how)  # a scan keeps the same, in arrays of all its blocks
     return _of(network, 3, dtype) - _of(network, 2, dtype)
 
 

@@ -117,19 +117,6 @@ def test_the_bytes_kept_beside_what_is_computed_again_are_those_that_jax_keeps(n
     assert planned < 0.8 * memory.activations(made._replace(remat='none'))[0]  # the negative control
 
 
-@pytest.mark.parametrize(
-    ('name', 'settings'),
-    [('resnet20', {}), ('resnet50', {}), ('preact_resnet20', {}), ('preact_resnet50', {}), ('resnext29_8x64d', {}),
-     ('wrn16_4', {'network__dropout': 0.3}), ('resnet20', {'train__compute': 'bfloat16'})],
-)  # fmt: skip
-@pytest.mark.usefixtures('accelerator')
-def test_of_scanned_bodies_results_of_convolutions_are_kept(name, settings):
-    made = setup.setup(config(name, **settings, run__scan_from=1), 1)
-    planned, again, _ = memory.activations(made)
-    assert planned == kept.an_example(made.arch, made.compute, scan_from=1)
-    assert again > 0 and planned < 0.9 * memory.activations(made._replace(scan_from=10_000))[0]
-
-
 @pytest.mark.parametrize('remat', ['block', 'stage'])
 def test_what_is_computed_again_is_what_the_largest_part_adds_to_a_network(remat):
     """Of resnet20 a block, or all three, of the first stage: what a network with twice that stage keeps more, but for

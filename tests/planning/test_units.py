@@ -18,6 +18,12 @@ def planned(arch, dtype='float32'):
     return sum(values.values())
 
 
+@pytest.fixture
+def accelerator(monkeypatch):
+    """The models' programs for accelerators; nothing is compiled."""
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+
+
 @pytest.mark.parametrize(
     ('name', 'changes'),
     [
