@@ -25,7 +25,7 @@ def conv(
 
 
 def norm(*, start: float, name: str) -> Callable:
-    return lambda x, *, train: nn.BatchNorm(use_running_average=not train, momentum=0.9, name=name)(x)
+    return lambda x, *, train: nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=x.dtype, name=name)(x)
 
 
 class ResNet(nn.Module):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from ml_collections import ConfigDict
@@ -62,6 +61,7 @@ def epoch(arch: Architecture, config: ConfigDict, examples: int, compiled: str =
 
 def deletions(arch: Architecture, variables: dict, images: np.ndarray, labels: np.ndarray) -> Callable[[], np.ndarray]:
     """Which images are classified rightly without each block, by turns: (blocks, images)."""
+    torch.set_num_threads(timing.cores())
     model = peers.ResNet(arch)
     peers.take_variables(model, arch, variables)
     model = model.to(_device(), memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
@@ -84,12 +84,14 @@ def deletions(arch: Architecture, variables: dict, images: np.ndarray, labels: n
 def _trained(model: torch.nn.Module, config: ConfigDict, compiled: str) -> tuple[Callable, Callable]:
     """The network, placed, and `step(images, labels)`."""
     torch.set_num_threads(timing.cores())
+    torch.backends.cudnn.benchmark = True  # as XLA tries what is fastest
     model = model.to(_device(), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     run = torch.compile(model, mode=compiled) if compiled else model
     optimizer = torch.optim.SGD(model.parameters(), 0.1, config.train.momentum, weight_decay=config.train.weight_decay)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> None:
-        model.train()
+        if not model.training:
+            model.train()
         optimizer.zero_grad()
         with _autocast(config):
             loss = functional.cross_entropy(run(images), labels)
@@ -116,7 +118,7 @@ def _placed(images: torch.Tensor) -> torch.Tensor:
 
 
 def _device() -> str:
-    return 'cuda' if jax.default_backend() == 'gpu' else 'cpu'
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def _autocast(config: ConfigDict) -> torch.autocast:

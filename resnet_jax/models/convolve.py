@@ -3,8 +3,8 @@
 `convolve` is what every layer calls. On accelerators it is XLA's native convolution. On the CPU it is a
 convolution with its own gradient, because XLA brings a convolution into the form its fast kernel takes at the
 top level of a program only: inside a scan or a while loop the derived gradients fall to a loop 30 times slower.
-Here the two gradients are written in the canonical form (NHWC, HWIO -> NHWC) themselves, and both they and the
-convolution itself are oneDNN's where it is there, in sizes that matter. What was measured on the way stands in
+Here the two gradients are written in the canonical form (NHWC, HWIO -> NHWC) themselves. The convolution, and without
+strides its input gradient, are oneDNN's where it is there, in sizes that matter. What was measured on the way stands in
 `benchmarks/README.md`. Such a convolution has no forward-mode (jvp) rule.
 """
 
@@ -29,7 +29,7 @@ TINY_MAP_PIXELS = 16
 PHASED_KERNEL = 3
 
 # oneDNN's convolution is ahead in any size. But compiled programs with it are not kept, so small ones do without.
-ONEDNN_PRODUCTS = 10**7
+ONEDNN_MULTIPLY_ADDS = 10**7
 
 # With fewer channels the forward product is too narrow, with more its copies cost more than the convolution.
 FORWARD_PRODUCT_CHANNELS = range(32, 97)
@@ -60,8 +60,8 @@ def convolve(x: Images, kernel: Kernel, *, strides: int = 1) -> Float[Array, 'n 
 
 
 def _by_onednn(x: Images, kernel: Kernel, strides: int) -> bool:
-    products = x.size // strides**2 * math.prod(kernel.shape[:2]) * kernel.shape[3]
-    return products >= ONEDNN_PRODUCTS and x.dtype == kernel.dtype == jnp.float32 and onednn.there()
+    multiply_adds = x.size // strides**2 * math.prod(kernel.shape[:2]) * kernel.shape[3]
+    return multiply_adds >= ONEDNN_MULTIPLY_ADDS and x.dtype == kernel.dtype == jnp.float32 and onednn.there()
 
 
 def _native(x: Images, kernel: Kernel, strides: int) -> Array:

@@ -49,7 +49,8 @@ def differences(stored: dict[str, object], present: dict[str, object]) -> list[s
 
 def _decides(name: str) -> bool:
     """Not where compiled programs are kept."""
-    return name.startswith(('XLA_', 'JAX_')) and '_CACHE' not in name
+    ours = name.startswith(('XLA_', 'JAX_')) and '_CACHE' not in name
+    return ours or name.startswith(('ONEDNN_', 'DNNL_')) or name in ('NPROC', 'PJRT_NPROC')
 
 
 def _processor() -> str:

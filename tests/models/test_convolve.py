@@ -1,4 +1,6 @@
+import platform
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import pytest
 from jax import lax
 from jaxtyping import TypeCheckError
 
-from resnet_jax.models import convolve as choice
+from resnet_jax.models import convolve as lowering
 from resnet_jax.models import onednn, products
 from resnet_jax.models.convolve import convolve
 
@@ -127,13 +129,22 @@ def test_a_batch_of_the_papers_is_worked_in_chunks_that_fit_the_cache(shape, chu
     assert bool(found[0]) == chunked and copies <= products.CACHED_BYTES
 
 
+@pytest.mark.skipif(
+    (sys.platform, platform.machine(), sys.version_info[:2]) != ('linux', 'x86_64', (3, 11)) or jax.device_count() > 1,
+    reason='oneDNN was tried with what is pinned for Linux on x86, one device and Python 3.11',
+)
+def test_onednn_is_used_where_it_was_tried():
+    """A new pin of jaxlib would cost half the speed on a CPU: see CONTRIBUTING.md."""
+    assert onednn.there()
+
+
 @pytest.fixture(params=['XLA', 'oneDNN'])
 def way(request, monkeypatch):
     """Convolutions of every size by one of the two."""
     by_onednn = request.param == 'oneDNN'
     if by_onednn and not onednn.there():
         pytest.skip('this jaxlib has no oneDNN that was tried')
-    monkeypatch.setattr(choice, 'ONEDNN_PRODUCTS', 0 if by_onednn else 1 << 60)
+    monkeypatch.setattr(lowering, 'ONEDNN_MULTIPLY_ADDS', 0 if by_onednn else 1 << 60)
 
 
 @pytest.mark.usefixtures('way')

@@ -130,10 +130,27 @@ def test_a_constant_channel_becomes_its_bias_and_its_gradient_stays_finite(shape
     assert np.isfinite(jax.grad(lambda x: jnp.sum(jnp.square(train(x, given)[0])))(x)).all()
 
 
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_in_half_precision_gradients_have_its_dtype_and_those_of_parameters_float32(dtype):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 4, 4, 3)), dtype)
+    given = variables(3, 'float32')
+
+    def loss(x, params):
+        return jnp.sum(jnp.square(train(x, {**given, 'params': params})[0].astype(jnp.float32)))
+
+    own, params = jax.grad(loss, (0, 1))(x, given['params'])
+    wide = jax.grad(loss, 1)(x.astype(jnp.float32), given['params'])
+    assert own.dtype == dtype and {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}
+    for one, other in zip(jax.tree.leaves(params), jax.tree.leaves(wide), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.02, atol=0.5)  # sums of 128 terms of size 1, rounded to 1/256
+
+
 @pytest.mark.usefixtures('float64')
-def test_gradients_are_those_of_two_passes_and_of_finite_differences():
+@pytest.mark.parametrize('mean', [0, 9, 1000])  # of deviations: the last is far
+def test_gradients_are_those_of_two_passes_and_of_finite_differences(mean):
     rng = np.random.default_rng(0)
     x, g = (jnp.asarray(rng.normal(size=(3, 2, 3, 4))) for _ in range(2))
+    x = x + mean
     given = variables(4)
 
     def loss(normalise, x, params):

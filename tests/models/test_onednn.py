@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.models import convolve as choice
+from resnet_jax.models import convolve as lowering
 from resnet_jax.models import onednn
 from resnet_jax.models.convolve import convolve
 from tests.models.test_convolve import native
@@ -51,7 +51,7 @@ def test_many_at_once_are_one_after_the_other(x, kernel, axes, strides):
 
 
 def test_gradients_of_gradients_are_those_of_xlas(monkeypatch):
-    monkeypatch.setattr(choice, 'ONEDNN_PRODUCTS', 0)
+    monkeypatch.setattr(lowering, 'ONEDNN_MULTIPLY_ADDS', 0)
 
     def curvature(convolution):
         def slope(kernel):
@@ -81,5 +81,14 @@ def test_of_a_version_that_was_not_tried_it_is_not_asked(monkeypatch):
     onednn.there.cache_clear()
     try:
         assert not onednn.there()
+    finally:
+        onednn.there.cache_clear()
+
+
+def test_a_wrong_result_is_not_trusted_and_leaves_the_cache_as_it_was(monkeypatch):
+    monkeypatch.setattr(onednn, '_is_right', lambda: jax.config.update(onednn.KEPT_FROM, float('inf')))
+    onednn.there.cache_clear()
+    try:
+        assert not onednn.there() and jax.config.values[onednn.KEPT_FROM] == 0
     finally:
         onednn.there.cache_clear()
