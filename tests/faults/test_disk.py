@@ -13,7 +13,7 @@ from resnet_jax.runtime import directory, manifest
 from resnet_jax.runtime.checkpoint import Checkpoints
 from resnet_jax.train import loop
 from resnet_jax.train.recorder import Recorder
-from tests.faults.conftest import needs_faults, steps
+from tests.faults.conftest import steps
 from tests.faults.disks import ABANDONED, empty, fill, leave, read_only, writable
 from tests.faults.together import FAST, ONE_DEVICE, TOGETHER
 from tests.mistakes import refused
@@ -164,9 +164,12 @@ def test_a_run_that_is_to_go_on_outlives_a_disk_that_is_read_only_for_a_while(co
 
 
 @ONE_DEVICE
-@needs_faults
-def test_a_run_of_two_processes_that_is_to_go_on_outlives_a_read_only_disk_too(small_disk, tmp_path, start, command):
+def test_a_run_of_two_processes_that_is_to_go_on_outlives_a_read_only_disk_too(
+    small_disk, tmp_path, start, command, faults_full
+):
     """Only the first of them makes a checkpoint's folder, and meets the disk there."""
+    if not faults_full:
+        pytest.skip('needs --faults')
     run_dir, more = tmp_path / 'run', {'run.unsaved': 'go_on', 'run.checkpoints': small_disk, 'run.save_every': 30}
 
     def saved():

@@ -15,7 +15,7 @@ def traced(config, tmp_path, monkeypatch):
 
     def go(calls):
         config.run.steps = 1 + calls
-        place = tmp_path / str(calls)
+        place = tmp_path / f'{calls} calls, {profile.SECONDS} s'
         with profile.tracing(place / 'profile', lambda record: None) as watch:
             loop.train(config, place / 'run', watch)
         return profile.operations(place / 'profile')
