@@ -66,8 +66,9 @@ def show_seeds(numbers: Mapping[int, Mapping]) -> None:
     """What the run of each seed came to (see runtime/result.py), and the median of those that did not diverge."""
     table = Table('seed', 'test error', box=None, pad_edge=False)
     errors = {seed: each['test_error'] for seed, each in numbers.items() if each and not each['diverged']}
-    for seed in numbers:
-        table.add_row(str(seed), f'{errors[seed]:.2f} %' if seed in errors else 'diverged')
+    for seed, each in numbers.items():
+        without = 'diverged' if each else 'no result'
+        table.add_row(str(seed), f'{errors[seed]:.2f} %' if seed in errors else without)
     if errors:
         table.add_row('median', f'{statistics.median(errors.values()):.2f} %')
     console.print(table)

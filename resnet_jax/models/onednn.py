@@ -1,4 +1,4 @@
-"""oneDNN's convolution, which jaxlib for x86 brings along: two to three times as fast as XLA's own.
+"""oneDNN's convolution, which jaxlib for x86 brings along: up to three times as fast as XLA's own.
 
 XLA calls it where a rewriter of its own has put a custom call, and the rewriter is off; here the call is made by hand.
 Its configuration is XLA's own affair, and a wrong one ends the process, so only the versions it was tried with are

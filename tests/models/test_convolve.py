@@ -145,6 +145,9 @@ def way(request, monkeypatch):
     if by_onednn and not onednn.there():
         pytest.skip('this jaxlib has no oneDNN that was tried')
     monkeypatch.setattr(lowering, 'ONEDNN_MULTIPLY_ADDS', 0 if by_onednn else 1 << 60)
+    kept = jax.config.values[onednn.KEPT_FROM]
+    yield
+    jax.config.update(onednn.KEPT_FROM, kept)  # what other files compile in this process is kept as before
 
 
 @pytest.mark.usefixtures('way')
