@@ -7,6 +7,11 @@ from pathlib import Path
 
 # The CPU's own lowerings are what most can go wrong in; JAX_PLATFORMS=cuda tests another platform.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# The programs here are small and many: what makes them fast takes three times what it saves to compile. Without fused
+# multiply-adds (AVX has none) a number has the same bits in whatever program it is computed, for these compilers too.
+# XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 tests the programs that users run.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+os.environ.setdefault('XLA_FLAGS', '--xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX')
 
 from jaxtyping import install_import_hook
 
@@ -25,8 +30,6 @@ from resnet_jax.models.resnet import ResNet
 from tests.slurm import slurm  # noqa: F401  (a fixture)
 
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
-# The programs here are small and many: LLVM's optimisations would cost three times what they save.
-jax.config.update('jax_disable_most_optimizations', True)
 
 # Pre-activation ResNet-20 on the digits, four times narrower than the paper's.
 TINY = {

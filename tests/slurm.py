@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.together import FAST
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -33,7 +31,7 @@ def slurm(tmp_path_factory):
                 pytest.skip(f'SLURM did not start: {said.stderr[-300:]}')
             told = dict(word.split('=', 1) for word in shlex.split(said.stdout.splitlines()[-1])[1:])
             found = {name: value.replace('$PATH', os.environ['PATH']) for name, value in told.items()}
-            yield os.environ | found | FAST | {'RESNET_JAX_PLATFORM': 'cpu'}
+            yield os.environ | found | {'RESNET_JAX_PLATFORM': 'cpu'}
         finally:
             for path in folder.glob('*.pid'):
                 end(int(path.read_text()))

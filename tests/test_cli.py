@@ -103,7 +103,7 @@ def test_a_directory_that_a_process_holds_is_refused_and_left_as_it_is(tmp_path)
 
 def test_a_batch_that_does_not_divide_by_the_devices_is_refused_as_by_plan_and_the_advice_works(tmp_path):
     """With three devices in place of one; nothing is left that would refuse the batch size it advises."""
-    done = process(*train(tmp_path / 'run'), JAX_PLATFORMS='cpu', XLA_FLAGS='--xla_force_host_platform_device_count=3')
+    done = process(*train(tmp_path / 'run'), JAX_PLATFORMS='cpu', JAX_NUM_CPU_DEVICES='3')
     message = one_line(done)
     assert 'train.batch_size is 128; it must divide by the 3 devices: the nearest is 129' in message
     assert message == one_line(call('plan', '--config', TINY, '--devices', 3))

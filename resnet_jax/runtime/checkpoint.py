@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from resnet_jax.runtime import directory, leaves, manifest, step_folders
 from resnet_jax.runtime.processes import first, from_first, gathered, on_first
 
 State = TypeVar('State')
+
+WORKERS_END = 5  # seconds, on a disk that answers; also what one of somebody else's costs, who waits for work
 
 # Of a save that fails Orbax prints pages, and raises it too.
 logging.getLogger('absl').addFilter(lambda record: 'orbax' not in record.pathname)
@@ -219,6 +222,7 @@ class Checkpoints:
         """What is left of it is removed: it takes the room that others need."""
         self.steps = [each for each in self.steps if each != step]
         self._renew()
+        _await_workers()
         if first():
             with contextlib.suppress(OSError):
                 step_folders.clean(self.directory)
@@ -237,6 +241,17 @@ def _orbax() -> ocp.AsyncCheckpointer:
     # Folders made behind its back: where they cannot be, Orbax's threads wait for them, and the process for these.
     options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
     return ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler(), async_options=options)
+
+
+def _await_workers() -> None:
+    """When Orbax fails, workers of the event loop that it closes still write what they had begun, and then end."""
+    until = time.monotonic() + WORKERS_END
+    while workers := [each for each in threading.enumerate() if each.name.startswith('asyncio_')]:
+        for worker in workers:
+            if worker.is_alive():  # else it is about to begin
+                worker.join(max(until - time.monotonic(), 0))
+        if time.monotonic() > until:
+            return
 
 
 def _failure(action: Callable[[], None]) -> Exception | None:

@@ -7,9 +7,6 @@ import time
 
 import pytest
 
-# When Orbax fails on one array, it closes its event loop upon what it still does with the others.
-ABANDONED = 'ignore::pytest.PytestUnraisableExceptionWarning'
-
 
 def done(*command):
     """Could it be carried out?"""

@@ -5,14 +5,11 @@ import threading
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from resnet_jax.errors import UserError
 from resnet_jax.runtime.checkpoint import Checkpoints
-from tests.faults.disks import ABANDONED, empty, leave, read_only, take, writable
+from tests.faults.disks import empty, leave, read_only, take, writable
 from tests.mistakes import refused
-
-pytestmark = pytest.mark.filterwarnings(ABANDONED)
 
 LARGE = np.random.default_rng(0).integers(0, 2**31 - 99, 500_000, dtype=np.int32)  # 2 MB that cannot be compressed
 

@@ -14,8 +14,8 @@ from resnet_jax.runtime.checkpoint import Checkpoints
 from resnet_jax.train import loop
 from resnet_jax.train.recorder import Recorder
 from tests.faults.conftest import steps
-from tests.faults.disks import ABANDONED, empty, fill, leave, read_only, writable
-from tests.faults.together import FAST, ONE_DEVICE, TOGETHER
+from tests.faults.disks import empty, fill, leave, read_only, writable
+from tests.faults.together import ONE_DEVICE, TOGETHER
 from tests.mistakes import refused
 
 
@@ -33,7 +33,6 @@ def wait_for(checkpoint):
 # Training that stops
 
 
-@pytest.mark.filterwarnings(ABANDONED)
 def test_a_disk_that_fills_up_while_training_costs_no_more_than_the_last_steps(config, small_disk):
     config.run.tensorboard, run_dir = True, small_disk / 'run'
 
@@ -99,7 +98,7 @@ def test_a_disk_that_is_full_from_the_start_is_said_in_one_line(tiny_file, small
 
 @pytest.mark.parametrize('pages', [0, 16])
 def test_a_process_whose_checkpoint_finds_no_space_ends_and_says_so_once(small_disk, tmp_path, start, tiny_file, pages):
-    """What Orbax's threads print of a loop that is closed upon them (ABANDONED) may stand beside it."""
+    """What Orbax's threads print of a loop that is closed upon them may stand beside it."""
     place = small_disk / 'checkpoints'
     place.mkdir()
     leave(small_disk, pages)
@@ -148,14 +147,12 @@ def check_said(notes, whole, reason):
     assert told.endswith('Training goes on, as config.run.unsaved says') and '\n' not in told
 
 
-@pytest.mark.filterwarnings(ABANDONED)
 def test_a_run_that_is_to_go_on_outlives_a_full_disk_and_saves_again_once_there_is_space(config, small_disk):
     reason = 'No space left on device'
     found = harmed(config, small_disk / 'run', reason, lambda: fill(small_disk), lambda: empty(small_disk))
     check_said(*found, reason)
 
 
-@pytest.mark.filterwarnings(ABANDONED)
 def test_a_run_that_is_to_go_on_outlives_a_disk_that_is_read_only_for_a_while(config, small_disk, tmp_path):
     config.run.checkpoints, reason = str(small_disk / 'checkpoints'), 'Read-only file system'
     run_dir = tmp_path / 'run'
@@ -175,7 +172,7 @@ def test_a_run_of_two_processes_that_is_to_go_on_outlives_a_read_only_disk_too(
     def saved():
         return max((int(path.parent.name) for path in small_disk.glob('*/[0-9]*/manifest.json')), default=-1)
 
-    process = start(*TOGETHER, *command(run_dir, 1_000_000, **more), **FAST)
+    process = start(*TOGETHER, *command(run_dir, 1_000_000, **more))
     process.until(lambda: saved() >= 30)
     read_only(small_disk)
     since = max(steps(run_dir))

@@ -8,7 +8,7 @@ import pytest
 
 from resnet_jax.train.start import stored_state
 from tests.faults.conftest import in_full, needs_faults, saved, steps
-from tests.faults.together import BREAKS, FAST, HEARTBEAT, ONE_DEVICE, SLACK, free_port
+from tests.faults.together import BREAKS, HEARTBEAT, ONE_DEVICE, SLACK, free_port
 
 pytestmark = ONE_DEVICE
 
@@ -19,7 +19,7 @@ def by_hand(start, number, port, *command):
     """Process `number` of two, which nobody supervises."""
     place = {'COORDINATOR': f'localhost:{port}', 'PROCESSES': '2', 'PROCESS': str(number)}
     told = {f'RESNET_JAX_{name}': value for name, value in place.items()}
-    return start(*command, **told, **FAST, JAX_NUM_CPU_DEVICES='2')
+    return start(*command, **told, JAX_NUM_CPU_DEVICES='2')
 
 
 def listening(port):

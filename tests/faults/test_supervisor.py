@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.faults.conftest import alive, members
-from tests.faults.together import FAST, ONE_DEVICE, TOGETHER
+from tests.faults.together import ONE_DEVICE, TOGETHER
 
 pytestmark = ONE_DEVICE
 
@@ -24,7 +24,7 @@ pytestmark = ONE_DEVICE
     ids=['a batch that does not divide', 'no such setting'],
 )
 def test_a_mistake_is_one_line_once_and_starts_nothing_again(start, command, tmp_path, setting, says):
-    code, _, error = start(*TOGETHER, *command(tmp_path / 'run', 9, **setting), **FAST).ended()
+    code, _, error = start(*TOGETHER, *command(tmp_path / 'run', 9, **setting)).ended()
     assert code == 2
     assert error.startswith('resnet-jax: ') and says in error and error.count('\n') == 1
     assert not list(tmp_path.glob('run/config.json'))
@@ -43,7 +43,7 @@ def test_what_fails_again_and_again_is_given_up_after_three_starts(start, comman
 
 
 def test_a_stop_asked_for_before_there_is_anything_to_save_is_no_fault(start, command, tmp_path):
-    process = start(*TOGETHER, *command(tmp_path / 'run', 9), **FAST)
+    process = start(*TOGETHER, *command(tmp_path / 'run', 9))
     process.until(lambda: set(members(process)) == {0, 1})
     process.send_signal(signal.SIGTERM)
     assert process.ended() == (128 + signal.SIGTERM, '', '')
@@ -55,14 +55,14 @@ def test_a_process_that_has_joined_no_other_does_what_is_to_follow(start, tiny_f
         'train', '--config', tiny_file, '--run', tmp_path / 'run', '--config.run.steps=1', '--then', 'gradient_flow',
         '--config.network.widths=(4,)', '--config.network.stage_blocks=(2,)',
     )  # fmt: skip
-    code, out, error = start('--processes', 1, *line, **FAST).ended()
+    code, out, error = start('--processes', 1, *line).ended()
     assert (code, error) == (0, '')
     assert (tmp_path / 'run' / 'findings' / 'gradient_flow.json').is_file() and 'report: ' in out
 
 
 def test_what_is_to_follow_is_refused_where_there_are_others(start, tiny_file, tmp_path):
     line = ('train', '--config', tiny_file, '--run', tmp_path / 'run', '--then', 'paths')
-    code, _, error = start(*TOGETHER, *line, **FAST).ended()
+    code, _, error = start(*TOGETHER, *line).ended()
     assert code == 2 and error.startswith('resnet-jax: --then is for one process; ') and error.count('\n') == 1
 
 

@@ -19,7 +19,7 @@ from resnet_jax.runtime import directory
 from resnet_jax.train import loop
 from resnet_jax.train.start import stored_state
 from tests.faults.conftest import alive, in_full, members, needs_faults, same, saved, steps
-from tests.faults.together import BREAKS, FAST, HEARTBEAT, ONE_DEVICE, SETTINGS, SLACK, TOGETHER
+from tests.faults.together import BREAKS, HEARTBEAT, ONE_DEVICE, SETTINGS, SLACK, TOGETHER
 from tests.records import records
 
 pytestmark = ONE_DEVICE
@@ -43,7 +43,7 @@ def story(start, settings, command, faults_full, tmp_path_factory):
 
     def begin():
         reached = max(steps(told.run), default=0)
-        process = start(*TOGETHER, *endless, **FAST)
+        process = start(*TOGETHER, *endless)
         process.until(lambda: max(steps(told.run), default=0) > reached)
         return process
 
@@ -52,7 +52,7 @@ def story(start, settings, command, faults_full, tmp_path_factory):
         return SimpleNamespace(ended=supervisor.ended(), saved=max(saved(told.run)), reached=max(steps(told.run)))
 
     process = begin()
-    told.second = start(*(TOGETHER if faults_full else ()), *endless, **FAST).ended()
+    told.second = start(*(TOGETHER if faults_full else ()), *endless).ended()
     for name in BREAKS if faults_full else [FIRST]:
         told.broken[name] = _break(process, told.run, *BREAKS[name])
     told.asked['one process'] = asked(process, members(process)[1])
@@ -63,8 +63,8 @@ def story(start, settings, command, faults_full, tmp_path_factory):
         told.interrupted_twice = _interrupt_twice(begin())
     every = SETTINGS['run.save_every']
     told.last = (max(steps(told.run)) // every + 3) * every - 1  # as far behind a save as can be
-    peaceful = start(*TOGETHER, *command(told.peace, told.last), **FAST)
-    finishing = start(*TOGETHER, *command(told.run, told.last), **FAST)
+    peaceful = start(*TOGETHER, *command(told.peace, told.last))
+    finishing = start(*TOGETHER, *command(told.run, told.last))
     trained_here(settings, told.one, told.last)
     told.finished, told.peaceful = finishing.ended(), peaceful.ended()
     return told
@@ -194,7 +194,7 @@ def test_a_run_of_two_processes_goes_on_in_one_with_the_same_examples(
     if devices == 1:
         trained_here(settings, run_dir, story.last)
     else:
-        code, out, _ = start(*command(run_dir, story.last), **FAST, JAX_NUM_CPU_DEVICES=str(devices)).ended()
+        code, out, _ = start(*command(run_dir, story.last), JAX_NUM_CPU_DEVICES=str(devices)).ended()
         assert code == 0 and f'at step {before:,}' in out and 'processes 2 -> 1' in out
     assert runs.load(run_dir).step == story.last > before
     assert records(run_dir)[:before] == records(story.peace)[:before]

@@ -11,7 +11,7 @@ from resnet_jax.data.order import order
 from resnet_jax.runtime import directory
 from tests.faults.conftest import ROOT, members, needs_faults, saved, steps
 from tests.faults.test_streams import workers
-from tests.faults.together import FAST, ONE_DEVICE, SETTINGS, TOGETHER
+from tests.faults.together import ONE_DEVICE, SETTINGS, TOGETHER
 
 pytestmark = ONE_DEVICE
 EXAMPLES, BATCH = 40, SETTINGS['train.batch_size']  # of each split
@@ -50,7 +50,7 @@ def train(folder, start, tmp_path):
         own = {'run.save_every': 1000, 'data.dataset': 'folder', 'data.data_dir': folder, 'data.pixels': 8}
         given = {**SETTINGS, **own, 'run.steps': last, 'run.eval_batch': UNEVEN, **more}
         return start(*TOGETHER, 'train', '--config', ROOT / 'configs' / 'default.py', '--run', tmp_path / 'run',
-                     *(f'--config.{key}={value}' for key, value in given.items()), **FAST)  # fmt: skip
+                     *(f'--config.{key}={value}' for key, value in given.items()))  # fmt: skip
 
     yield go
     if broken:

@@ -13,7 +13,6 @@ ONE_DEVICE = pytest.mark.skipif(
 )
 HEARTBEAT, SLACK = 10, 5  # seconds; the second: to notice that another is gone, and to go
 TOGETHER = ('--processes', 2, '--devices', 2)
-FAST = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
 SETTINGS = {
     'network.stem_width': 4, 'network.widths': (4,), 'network.stage_blocks': (1,), 'data.normalize': 'imagenet',
     'train.batch_size': 8, 'train.schedule.learning_rate': 0.01, 'run.placement': 'stream', 'run.log_every': 1,

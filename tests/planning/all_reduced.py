@@ -4,11 +4,8 @@ python -m tests.planning.all_reduced 1,2,8 KEY=VALUE …        numbers of devic
 """
 
 import json
-import os
 import re
 import sys
-
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +57,7 @@ def compiled(config, devices: int) -> str:
 
 
 if __name__ == '__main__':
-    jax.config.update('jax_disable_most_optimizations', True)
+    jax.config.update('jax_num_cpu_devices', 8)
     numbers = [int(number) for number in sys.argv[1].split(',')]
     settings = dict(word.split('=') for word in sys.argv[2:])
     config = configuration.overridden(configuration.load('tests/tiny.py'), settings)

@@ -13,7 +13,7 @@ from tests.slurm import ROOT
 @pytest.fixture
 def untold(monkeypatch, tmp_path):
     """The folder where programs are kept, of an environment that says nothing of them."""
-    for name in (compiled.FOLDER, 'JAX_ENABLE_COMPILATION_CACHE'):
+    for name in (compiled.FOLDER, 'JAX_ENABLE_COMPILATION_CACHE', 'JAX_DISABLE_MOST_OPTIMIZATIONS', 'XLA_FLAGS'):
         monkeypatch.setenv(name, '')  # and back, when the test has ended, whatever was set in it
         monkeypatch.delenv(name)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))

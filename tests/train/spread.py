@@ -4,7 +4,6 @@ far steps in float64 on all devices are from those on one.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -68,7 +67,6 @@ def _steps(config, network, optimizer, state, batch, over):
 
 
 if __name__ == '__main__':
-    jax.config.update('jax_disable_most_optimizations', bool(os.environ.get('JAX_DISABLE_MOST_OPTIMIZATIONS')))
     wanted = json.loads(Path(sys.argv[1]).read_text())
     for run_dir, settings in wanted['runs']:
         loop.train(settled(settings), Path(run_dir), lambda record: None)

@@ -47,10 +47,7 @@ def trained(tmp_path_factory):
     wanted = {'runs': [(str(several[case]), settings[case]) for case in RUNS], 'float64': [*settings.values()]}
     (folder / 'wanted.json').write_text(json.dumps(wanted))
     root = Path(__file__).parents[2]
-    environment = {
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={DEVICES}', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
-        'PYTHONPATH': str(root),
-    }  # fmt: skip
+    environment = {'JAX_NUM_CPU_DEVICES': str(DEVICES), 'PYTHONPATH': str(root)}
     child = subprocess.Popen([sys.executable, spread.__file__, folder / 'wanted.json'], env=os.environ | environment,
                              cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
     with jax.numpy_dtype_promotion('standard'):  # optax's Adam raises a float to the power of a whole number
