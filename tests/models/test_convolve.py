@@ -227,7 +227,7 @@ def descent(convolution, loop):
         return jnp.sum(jnp.square(convolution(y, second, strides=1)))
 
     def step(kernels, x):
-        return jax.tree.map(lambda kernel, g: kernel - 1e-2 * g, kernels, jax.grad(loss)(kernels, x))
+        return jax.tree.map(lambda kernel, g: kernel - 1e-3 * g, kernels, jax.grad(loss)(kernels, x))
 
     def run(kernels, x):
         if loop == 'scan':
