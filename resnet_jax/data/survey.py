@@ -1,7 +1,6 @@
 """What is in a dataset: every image is decoded, what cannot be is named, and what is unusual is counted."""
 
 import math
-import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resnet_jax.cores import cores
 from resnet_jax.data.decode import ORIENTATION, opened, upright
 from resnet_jax.data.source import Example, Source, Unreadable, chunks
 from resnet_jax.data.view import evaluation_view
@@ -122,7 +122,7 @@ def _look_at_all(
     def look(indices: range) -> list[_Seen | Unreadable]:
         return [_look(example, pixels) for example in source.read(indices)]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(cores())) as pool:
         for batch in chunks(len(source), BATCH):
             parts = [batch[part.start : part.stop] for part in chunks(len(batch), READ)]
             for indices, found in zip(parts, pool.map(look, parts), strict=True):

@@ -1,10 +1,11 @@
 """Work on many images at once: decoders let go of Python's lock, so that threads are enough."""
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+
+from resnet_jax.cores import cores
 
 
 def parallel(function: Callable, *columns: Iterable) -> Iterable:
@@ -16,4 +17,4 @@ def parallel(function: Callable, *columns: Iterable) -> Iterable:
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count())
+    return ThreadPoolExecutor(len(cores()))

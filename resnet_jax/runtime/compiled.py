@@ -12,6 +12,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from resnet_jax.cores import cores
 from resnet_jax.files import cache_folder
 
 LIMIT = 4 << 30  # bytes; beyond it go those that were not used for the longest time
@@ -68,8 +69,7 @@ def _clean(folder: Path) -> None:
 
 def _processor() -> str:
     """What programs of the CPU are compiled for: cores, and the processor's kind."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     kind = platform.processor() or platform.machine()
     with suppress(OSError), open('/proc/cpuinfo') as file:
         kind += ''.join(sorted({line for line in file if line.startswith(('model name', 'flags', 'Features'))}))
-    return f'{cores}-{hashlib.sha256(kind.encode()).hexdigest()[:12]}'
+    return f'{len(cores())}-{hashlib.sha256(kind.encode()).hexdigest()[:12]}'

@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from resnet_jax.cores import cores
+
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 DETERMINISTIC = '--xla_gpu_deterministic_ops=true'
 COMPUTED = ('scan_from', 'fsdp', 'remat')  # settings of `run` that order sums
@@ -28,7 +30,7 @@ def fingerprint(run: ConfigDict | None = None) -> dict[str, object]:
         'device': devices[0].device_kind,
         'devices': len(devices),
         'processes': jax.process_count(),
-        'cpus': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+        'cpus': len(cores()),
         'processor': _processor(),
         **({name: run[name] for name in COMPUTED} if run else {}),
     }

@@ -1,6 +1,5 @@
 """What a sweep is about to cost."""
 
-import os
 import statistics
 import time
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import spec
 from resnet_jax.config import changed
+from resnet_jax.cores import cores
 from resnet_jax.models import counts
 from resnet_jax.runtime import result
 
@@ -43,7 +43,7 @@ def rate(finished: Iterable[tuple[Path, ConfigDict]]) -> tuple[float, str]:
                 measured.append(work(config) / numbers['seconds'])  # pyright: ignore[reportOperatorIssue]
     if measured:
         return statistics.median(measured), f'as the {len(measured)} finished runs took'
-    return SHARE * _products() / (os.cpu_count() or 1), 'a guess: a fifth of what products of matrices reach here'
+    return SHARE * _products() / len(cores()), 'a guess: a fifth of what products of matrices reach here'
 
 
 def _products() -> float:

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import NamedTuple
 
+from resnet_jax.cores import cores
 from resnet_jax.errors import UserError
 from resnet_jax.runtime.cluster import gpus
 from resnet_jax.sweep import work
@@ -31,16 +32,16 @@ def slots(count: int) -> list[Slot]:
     Raises:
       UserError: there are fewer GPUs, or cores, than that.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count() or 1))
-    there, what = (gpus(os.environ), 'GPUs') if gpus(os.environ) else (len(cores), 'cores')
+    own = cores()
+    there, what = (gpus(os.environ), 'GPUs') if gpus(os.environ) else (len(own), 'cores')
     count = count or there
     if not 1 <= count <= there:
         raise UserError(f'--slots is {count}; it must be from 1 to the {there} {what} of this machine')
     visible = (os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(there)))).split(',')
     made = []
     for number in range(count):
-        own = {'CUDA_VISIBLE_DEVICES': ','.join(visible[number::count])} if what == 'GPUs' else {}
-        made.append(Slot(own, tuple(cores[number::count]) if hasattr(os, 'sched_setaffinity') else ()))
+        told = {'CUDA_VISIBLE_DEVICES': ','.join(visible[number::count])} if what == 'GPUs' else {}
+        made.append(Slot(told, tuple(own[number::count]) if hasattr(os, 'sched_setaffinity') else ()))
     return made
 
 

@@ -1,16 +1,18 @@
 """Where a batch first went wrong: the layer whose parameters, output or gradient is not finite."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from resnet_jax.data.augment import Normalization
 from resnet_jax.models import counts
+from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.train.gradient import Targets, gradient, lower, lowered
 from resnet_jax.train.state import TrainState
@@ -33,10 +35,8 @@ def diagnosis(
       state: right after that batch, which changed no variable of it.
       batch: as the data gave it, images and labels.
     """
-    # Scans alone keep what their layers give.
-    scanned = ResNet(network.arch, 1, network.frozen)
+    find = _finder(network.arch, network.frozen, FrozenConfigDict(config))
     before = state._replace(step=state.step - 1)
-    find = jax.jit(partial(_find, scanned, config))
     params, outputs, slopes = jax.device_get(find(before, *batch, normalization))
     names = [layer.name for layer in counts.layers(network.arch)]
     for what, found, order in (
@@ -50,7 +50,13 @@ def diagnosis(
     return 'the loss'
 
 
-def _find(network: ResNet, config: ConfigDict, state: TrainState, images, labels, normalization) -> tuple:
+@cache
+def _finder(arch: Architecture, frozen: tuple[str, ...], config: FrozenConfigDict) -> Callable:
+    """Of a network that scans: scans alone keep what their layers give."""
+    return jax.jit(partial(_find, ResNet(arch, 1, frozen), config))
+
+
+def _find(network: ResNet, config: FrozenConfigDict, state: TrainState, images, labels, normalization) -> tuple:
     """What is not finite of parameters, outputs and gradient, over all microbatches."""
     images, targets, gates = prepared(network, config, state, images, labels, normalization)
     compute, parts = config.train.compute, config.train.microbatches

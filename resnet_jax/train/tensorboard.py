@@ -2,13 +2,30 @@
 
 import os
 import struct
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.record_writer import masked_crc32c
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """tensorboardX imports PyTorch where that is installed, for what is not used here: it takes seconds."""
+    if 'torch' in sys.modules:
+        yield
+        return
+    sys.modules['torch'] = None  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        del sys.modules['torch']
+
+
+with _without_torch():
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.record_writer import masked_crc32c
 
 
 class EventFile:
