@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from resnet_jax.models.platform import compiler_options
 from resnet_jax.train.gradient import Targets
 from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.state import initial_state
@@ -32,6 +33,7 @@ def calls(network: Any, config: ConfigDict, images: np.ndarray, labels: np.ndarr
     steps = jax.jit(
         lambda state, count: jax.lax.fori_loop(0, count, lambda _, state: one(state), state) if looped else one(state),
         donate_argnums=0,
+        compiler_options=compiler_options() if looped else {},
     )
     apply = jax.jit(partial(network.apply, train=False))
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from benchmarks import networks, timing
 from resnet_jax import spec
-from resnet_jax.models.remat import compiler_options
+from resnet_jax.models.platform import compiler_options
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.planning import memory, setup
 from resnet_jax.train.gradient import Targets
@@ -52,8 +52,8 @@ def _compiled(config):
             0, count, lambda _, state: train_step(network, optimizer, state, images, Targets(labels)), state
         )
 
-    options = compiler_options(config.run.remat)
-    program = jax.jit(steps, donate_argnums=0, compiler_options=options).lower(state[0], 1, images, labels).compile()
+    compiled = jax.jit(steps, donate_argnums=0, compiler_options=compiler_options())
+    program = compiled.lower(state[0], 1, images, labels).compile()
 
     def step():
         state[0] = program(state[0], 1, images, labels)

@@ -1,4 +1,4 @@
-"""Computing again in the backward pass what is not kept: what of a scanned body is, and what XLA has to be told."""
+"""Computing again in the backward pass what is not kept: what of a scanned body is."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,14 +25,3 @@ def sparing(run: Callable) -> Callable:
         return run
     # What a loop computes forwards, and what backwards, XLA cannot take for the same.
     return nn.remat(run, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(KEPT))
-
-
-def compiler_options(remat: str) -> dict[str, str]:
-    """Options of `jax.jit` for a program that differentiates a network of this `remat`.
-
-    What is computed again stands behind a barrier, or XLA would take it for what was computed first, and keep that.
-    For the CPU XLA begins by removing barriers; here it leaves them.
-    """
-    if remat == 'none' or jax.default_backend() != 'cpu':
-        return {}
-    return {'xla_disable_hlo_passes': 'cse_barrier_expander'}

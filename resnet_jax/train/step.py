@@ -15,7 +15,7 @@ from resnet_jax.data import mix, resident
 from resnet_jax.data.augment import Normalization, augment
 from resnet_jax.data.resident import Examples, Masked
 from resnet_jax.models.gates import Gates
-from resnet_jax.models.remat import compiler_options
+from resnet_jax.models.platform import compiler_options
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime.mesh import spread, whole
 from resnet_jax.train.gradient import Targets, gradient
@@ -166,7 +166,7 @@ def many_steps(
         one, skipped = partial(body, examples, normalization), tuple(state.skipped for state in states)
         return _while_good(states, stop, skipped, lambda states: tuple(map(one, states, permutations)))
 
-    return _compiled(steps, network, (layouts, *(whole(mesh),) * 4))
+    return _compiled(steps, (layouts, *(whole(mesh),) * 4))
 
 
 def one_step(
@@ -183,14 +183,13 @@ def one_step(
 
         return _while_good((state,), state.step + jnp.all(batch.inside).astype(jnp.int32), (skipped,), once)[0]
 
-    return _compiled(step, network, (layout, spread(mesh), whole(mesh), whole(mesh)))
+    return _compiled(step, (layout, spread(mesh), whole(mesh), whole(mesh)))
 
 
-def _compiled(steps: Callable, network: ResNet, shardings: tuple) -> Callable:
+def _compiled(steps: Callable, shardings: tuple) -> Callable:
     """Of what takes a state or several, which are donated, and gives as many laid out alike."""
-    options = compiler_options(network.remat)
     return jax.jit(
-        steps, donate_argnums=0, in_shardings=shardings, out_shardings=shardings[0], compiler_options=options
+        steps, donate_argnums=0, in_shardings=shardings, out_shardings=shardings[0], compiler_options=compiler_options()
     )  # fmt: skip
 
 
