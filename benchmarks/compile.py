@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from benchmarks import networks, timing
 from resnet_jax import spec
 from resnet_jax.models import zoo
+from resnet_jax.models.platform import compiler_options
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.train.gradient import Targets
 from resnet_jax.train.optimizer import make_optimizer
@@ -34,7 +35,10 @@ def seconds(case: str) -> float:
     labels = jax.ShapeDtypeStruct((int(batch),), jnp.int32)
     jax.clear_caches()
     start = time.perf_counter()
-    step = jax.jit(lambda state, images, labels: train_step(network, optimizer, state, images, Targets(labels)))
+    step = jax.jit(
+        lambda state, images, labels: train_step(network, optimizer, state, images, Targets(labels)),
+        compiler_options=compiler_options(),
+    )
     step.lower(state, images, labels).compile()
     return time.perf_counter() - start
 

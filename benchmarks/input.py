@@ -26,6 +26,7 @@ except ImportError:
 
 from benchmarks import timing
 from configs import imagenet
+from resnet_jax.cores import cores
 from resnet_jax.data import sources
 from resnet_jax.data.batches import Share, TrainingBatches
 from resnet_jax.data.crops import DRAWS, drawing, random_resized
@@ -87,7 +88,7 @@ def loaders() -> None:
     times = timing.interleaved(runs, repeats=3)
     count, first = 20 * BATCH, times['ours, threads']
     rows = [
-        (name, f'{count / seconds / timing.cores():,.0f}', f'{seconds / first:.2f}x') for name, seconds in times.items()
+        (name, f'{count / seconds / len(cores()):,.0f}', f'{seconds / first:.2f}x') for name, seconds in times.items()
     ]
     timing.show('Batches of 64 at 224 px', ('by', 'images/s/core', 'ours is'), rows)
 
@@ -243,7 +244,7 @@ def _loader(item: Callable) -> Iterator:
     # Not forked, which is PyTorch's default: JAX has threads.
     items: Any = _Items(_source(), item)
     return iter(torch.utils.data.DataLoader(
-        items, batch_size=BATCH, num_workers=timing.cores(), multiprocessing_context='spawn'
+        items, batch_size=BATCH, num_workers=len(cores()), multiprocessing_context='spawn'
     ))  # fmt: skip
 
 

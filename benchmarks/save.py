@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from benchmarks import networks, timing
 from resnet_jax import spec
+from resnet_jax.models.platform import compiler_options
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime import manifest
 from resnet_jax.runtime.checkpoint import Checkpoints
@@ -75,7 +76,7 @@ def _step(pixels: int, batch: int):
         one = lambda _, state: train_step(network, optimizer, state, images, Targets(labels))  # noqa: E731
         return jax.lax.fori_loop(0, count, one, state)
 
-    compiled = jax.jit(steps, donate_argnums=0)
+    compiled = jax.jit(steps, donate_argnums=0, compiler_options=compiler_options())
     return lambda state: jax.block_until_ready(compiled(state, 1)), initial_state(network, optimizer, 0)
 
 

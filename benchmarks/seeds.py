@@ -24,6 +24,7 @@ from resnet_jax import spec
 from resnet_jax.data import resident
 from resnet_jax.data.augment import Normalization
 from resnet_jax.data.resident import Examples
+from resnet_jax.models.platform import compiler_options
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.runtime import mesh
 from resnet_jax.train.optimizer import make_optimizer
@@ -110,7 +111,7 @@ def stacked(given: Setting, count: int = STEPS, *, a_device: bool) -> Callable[[
     dealt = PartitionSpec(devices.axis_names)
     spread = jax.shard_map(steps, mesh=devices, in_specs=(dealt, dealt, PartitionSpec(), PartitionSpec()),
                            out_specs=dealt, check_vma=False)  # fmt: skip
-    program = jax.jit(spread if a_device else steps, donate_argnums=0)
+    program = jax.jit(spread if a_device else steps, donate_argnums=0, compiler_options=compiler_options())
     held, orders = [mesh.place(stack(given.states), layout)], mesh.place(stack(given.orders), layout)
 
     def call() -> TrainState:

@@ -1,6 +1,7 @@
 """Train step and evaluation against the same network in PyTorch and in plain Flax: same batch, interleaved.
 
-With `compiled`, torch.compile against PyTorch as it is, by themselves: beside it our step takes half as long again.
+With `compiled`, torch.compile against PyTorch as it is, by themselves: in one process with it our step
+takes half as long again.
 
 ./launch.sh bench step [compiled] [NAME:PIXELS:BATCH …]
 """
@@ -22,11 +23,11 @@ from resnet_jax.models.resnet import ResNet
 CASES = ('resnet20:32:128', 'resnet110:32:128', 'preact_resnet110:8:128', 'resnet50:224:16')
 # Unrolled, as plain Flax is, these would compile for minutes.
 TOO_DEEP = 50  # blocks
-PEERS = {'torch': 'PyTorch', 'flax': 'Flax'}
+PEERS = {False: ('torch', 'flax'), True: ('torch',)}  # of ours; of torch.compile
 
 
 def measure(name: str, pixels: int, batch: int, compiled: bool) -> list[tuple]:
-    """Rows of (what, the first's time, time and ratio of each other, noise) for one network."""
+    """Rows of (what, the first's time, time and ratio of each peer, noise) for one network."""
     config = networks.config(name)
     config.train.batch_size = batch
     arch = spec.architecture(config)
@@ -46,7 +47,7 @@ def measure(name: str, pixels: int, batch: int, compiled: bool) -> list[tuple]:
         times = timing.interleaved({who: calls[what] for who, calls in made.items()})
         first = times[next(iter(made))]
         shown = [timing.milliseconds(first)]
-        for peer in PEERS:
+        for peer in PEERS[compiled]:
             there = peer in times
             shown += [timing.milliseconds(times[peer]) if there else '-',
                       f'{times[peer] / first:.2f}x' if there else '-']  # fmt: skip
@@ -56,11 +57,12 @@ def measure(name: str, pixels: int, batch: int, compiled: bool) -> list[tuple]:
 
 if __name__ == '__main__':
     compiled = sys.argv[1:2] == ['compiled']
-    rows, first = [], 'compiled' if compiled else 'ours'
+    rows = []
     for case in sys.argv[1 + compiled :] or CASES:
         name, pixels, batch = case.split(':')
         rows += measure(name, int(pixels), int(batch), compiled)
+    one, others = ('torch.compile', 'PyTorch as it is') if compiled else ('Ours', 'PyTorch (eager) and plain Flax')
     timing.show(
-        'Against PyTorch (eager, channels last; torchvision where it has the network) and plain Flax',
-        ('what', first, *(word for title in PEERS.values() for word in (title, 'ratio')), 'A/A'), rows,
+        f'{one} against {others}; channels last, torchvision where it has the network',
+        ('what', one, *(word for peer in PEERS[compiled] for word in (peer, 'ratio')), 'A/A'), rows,
     )  # fmt: skip

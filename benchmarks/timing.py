@@ -10,6 +10,8 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
+from resnet_jax.cores import cores
+
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int = 7) -> dict[str, float]:
     """The median seconds of each candidate, run in turns A B C A B C … after one warm-up each.
@@ -45,13 +47,9 @@ def show(title: str, columns: tuple[str, ...], rows: list[tuple], how: str = 'me
     console.print(table)
     tunables = 'on' if 'hugetlb=1' in os.environ.get('GLIBC_TUNABLES', '') else 'off'
     console.print(
-        f'{cores()} cores, {jax.devices()[0].device_kind}, {platform.platform()}, jax {jax.__version__}, '
+        f'{len(cores())} cores, {jax.devices()[0].device_kind}, {platform.platform()}, jax {jax.__version__}, '
         f'huge pages {tunables}; {how}\n'
     )
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def milliseconds(seconds: float) -> str:

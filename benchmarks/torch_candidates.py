@@ -8,8 +8,9 @@ import torch  # pyright: ignore[reportMissingImports]
 from ml_collections import ConfigDict
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
-from benchmarks import peers, timing
+from benchmarks import peers
 from benchmarks.jax_candidates import Calls
+from resnet_jax.cores import cores
 from resnet_jax.models import zoo
 from resnet_jax.models.architecture import Architecture
 
@@ -61,7 +62,7 @@ def epoch(arch: Architecture, config: ConfigDict, examples: int, compiled: str =
 
 def deletions(arch: Architecture, variables: dict, images: np.ndarray, labels: np.ndarray) -> Callable[[], np.ndarray]:
     """Which images are classified rightly without each block, by turns: (blocks, images)."""
-    torch.set_num_threads(timing.cores())
+    torch.set_num_threads(len(cores()))
     model = peers.ResNet(arch)
     peers.take_variables(model, arch, variables)
     model = model.to(_device(), memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
@@ -83,7 +84,7 @@ def deletions(arch: Architecture, variables: dict, images: np.ndarray, labels: n
 
 def _trained(model: torch.nn.Module, config: ConfigDict, compiled: str) -> tuple[Callable, Callable]:
     """The network, placed, and `step(images, labels)`."""
-    torch.set_num_threads(timing.cores())
+    torch.set_num_threads(len(cores()))
     torch.backends.cudnn.benchmark = True  # as XLA tries what is fastest
     model = model.to(_device(), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     run = torch.compile(model, mode=compiled) if compiled else model

@@ -8,7 +8,7 @@ from pathlib import Path
 # The CPU's own lowerings are what most can go wrong in; JAX_PLATFORMS=cuda tests another platform.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # The programs here are small and many: what makes them fast takes three times what it saves to compile. Without fused
-# multiply-adds (AVX has none) a number has the same bits in whatever program it is computed, for these compilers too.
+# multiply-adds (AVX, of x86, has none) nothing is rounded once in one program and twice in another.
 # XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 tests the programs that users run.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 os.environ.setdefault('XLA_FLAGS', '--xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX')

@@ -9,7 +9,7 @@ def on_one_cpu() -> bool:
 
 
 def compiler_options() -> dict[str, str]:
-    """Options of `jax.jit` for a program that differentiates a network.
+    """Options of `jax.jit` for a program that trains a network.
 
     For the CPU XLA begins by removing barriers. Then it takes what stands behind one to be computed again for what was
     computed first, and keeps that; and reads the copies that a product is made of where they come from, many times

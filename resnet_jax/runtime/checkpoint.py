@@ -223,6 +223,7 @@ class Checkpoints:
         self.steps = [each for each in self.steps if each != step]
         self._renew()
         _await_workers()
+        gathered(np.array([True]))  # those of all processes
         if first():
             with contextlib.suppress(OSError):
                 step_folders.clean(self.directory)
@@ -246,7 +247,8 @@ def _orbax() -> ocp.AsyncCheckpointer:
 def _await_workers() -> None:
     """When Orbax fails, workers of the event loop that it closes still write what they had begun, and then end."""
     until = time.monotonic() + WORKERS_END
-    while workers := [each for each in threading.enumerate() if each.name.startswith('asyncio_')]:
+    this = threading.current_thread()
+    while workers := [each for each in threading.enumerate() if each.name.startswith('asyncio_') and each is not this]:
         for worker in workers:
             if worker.is_alive():  # else it is about to begin
                 worker.join(max(until - time.monotonic(), 0))

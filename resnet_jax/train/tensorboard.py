@@ -19,7 +19,7 @@ def _without_torch() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules['torch']
+        sys.modules.pop('torch', None)
 
 
 with _without_torch():

@@ -1,6 +1,5 @@
 """What a survey finds in folders whose content is known."""
 
-import os
 import tracemalloc
 import warnings
 import zlib
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnet_jax.cores import cores
 from resnet_jax.data.decode import encode_png
 from resnet_jax.data.folder import open_folder
 from resnet_jax.data.source import Unreadable
@@ -224,4 +224,4 @@ def test_no_more_images_are_in_memory_than_the_threads_work_on():
     survey({'train': Large([None] * 400)}, ['a'], 8, silent)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < ((os.cpu_count() or 1) + 1) * READ * 1_100_000  # of 400 MB
+    assert peak < (len(cores()) + 1) * READ * 1_100_000  # of 400 MB

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from resnet_jax.cores import cores
 from resnet_jax.runtime import compiled
 from tests.slurm import ROOT
 
@@ -22,6 +23,7 @@ def untold(monkeypatch, tmp_path):
 
 # Whose compilation takes longer than what is not worth keeping.
 PROGRAM = """
+from resnet_jax.cores import cores
 from resnet_jax.runtime import compiled
 assert compiled.keep() == ''
 import jax
@@ -47,7 +49,7 @@ def test_what_was_told_holds(untold, monkeypatch):
     assert compiled.keep() == '' and os.environ[compiled.FOLDER] == '/elsewhere' and not untold.exists()
 
 
-@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity') or os.cpu_count() == 1, reason='needs two processors')
+@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity') or len(cores()) == 1, reason='needs two processors')
 def test_a_process_of_fewer_cores_has_programs_of_its_own_though_it_was_told_of_others(untold):
     """XLA cuts a program's loops for so many cores, and JAX would take it for any."""
     assert compiled.keep() == ''

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
+from resnet_jax.cores import cores
 from resnet_jax.data.batches import Share
 from resnet_jax.runtime import environment, mesh
 
@@ -45,7 +46,7 @@ def test_every_entry_of_the_fingerprint_is_compared(key):
     assert environment.differences({}, {key: 'new'}) == [f'{key} None -> new']
 
 
-@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity') or os.cpu_count() == 1, reason='needs two processors')
+@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity') or len(cores()) == 1, reason='needs two processors')
 def test_fewer_processors_are_a_difference():
     allowed = os.sched_getaffinity(0)
     before = environment.fingerprint()
