@@ -1,6 +1,5 @@
 """Ours and plain Flax as they take turns in a benchmark of whole networks."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,13 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks.timing import Calls
 from resnet_jax.models.platform import compiler_options
 from resnet_jax.train.gradient import Targets
 from resnet_jax.train.optimizer import make_optimizer
 from resnet_jax.train.state import initial_state
 from resnet_jax.train.step import train_step
-
-Calls = dict[str, Callable[[], object]]
 
 
 def calls(network: Any, config: ConfigDict, images: np.ndarray, labels: np.ndarray, *, looped: bool) -> Calls:

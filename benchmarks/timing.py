@@ -1,10 +1,15 @@
 """How things are timed here: interleaved, warmed up, medians, threads alike, with the machine said."""
 
+import multiprocessing
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
 
 import jax
 from rich.console import Console
@@ -12,11 +17,19 @@ from rich.table import Table
 
 from resnet_jax.cores import cores
 
+Calls = dict[str, Callable[[], object]]
 
-def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int = 7) -> dict[str, float]:
+
+def interleaved(
+    candidates: Mapping[str, Callable[[], object]], repeats: int = 7, *, settled: bool = False
+) -> dict[str, float]:
     """The median seconds of each candidate, run in turns A B C A B C … after one warm-up each.
 
     The first candidate is run once more a turn, as `A/A`: its ratio to itself is the noise of the machine.
+
+    Args:
+      settled: a candidate's turn begins with a run that is not timed: caches and memory are its own again then, as they
+        are where nothing else runs. After another one's turn they may have to be had back from a virtual machine's host.
     """
     first = next(iter(candidates))
     turns = {**candidates, 'A/A': candidates[first]}
@@ -25,10 +38,50 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int = 7
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(repeats):
         for name, run in turns.items():
+            if settled:
+                wait(run())
             start = time.perf_counter()
             wait(run())
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+@contextmanager
+def apart(candidates: Mapping[str, Callable[[], Calls]]) -> Iterator[dict[str, Calls]]:
+    """Calls that are run by processes of their own, one a candidate, which makes them there and sleeps when not asked."""
+    fresh, pipes, processes = multiprocessing.get_context('spawn'), {}, []
+    for who, make in candidates.items():
+        pipes[who], theirs = fresh.Pipe()
+        processes.append(fresh.Process(target=_serve, args=(make, theirs), daemon=True))
+        processes[-1].start()
+        theirs.close()
+    try:
+        yield {who: {what: partial(_ask, pipe, what) for what in _answer(pipe)} for who, pipe in pipes.items()}
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _serve(make: Callable[[], Calls], asked: Connection) -> None:
+    """In a process of its own: makes calls, says which, and runs each that is asked for."""
+    calls = make()
+    asked.send(list(calls))
+    while True:
+        wait(calls[asked.recv()]())
+        asked.send(None)
+
+
+def _ask(pipe: Connection, what: str) -> None:
+    pipe.send(what)
+    _answer(pipe)
+
+
+def _answer(pipe: Connection) -> list[str]:
+    try:
+        return pipe.recv()
+    except EOFError:
+        sys.exit('a process of the benchmark has ended; why stands above')
 
 
 def wait(made: object) -> None:

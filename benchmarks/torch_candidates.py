@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from benchmarks import peers
-from benchmarks.jax_candidates import Calls
+from benchmarks.timing import Calls
 from resnet_jax.cores import cores
 from resnet_jax.models import zoo
 from resnet_jax.models.architecture import Architecture

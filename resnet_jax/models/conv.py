@@ -1,28 +1,20 @@
-"""The convolution as a layer: its parameters, what they start at, and standardised kernels."""
+"""The convolution as a layer: its parameters, and standardised kernels."""
 
 import math
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from resnet_jax.models.convolve import Images, Kernel, convolve
+from resnet_jax.models.initializers import he_normal
 from resnet_jax.models.remat import keep
 
 # One over the deviation that a ReLU leaves of a normal variable of deviation 1 (Brock et al. 2021, arXiv 2101.08692,
 # section 4.1): sqrt(2 / (1 - 1 / pi)) = 1.71286, in the authors' code and in timm as estimated by sampling.
 RELU_GAIN = 1.7139588594436646
 STANDARDIZE_EPSILON = 1e-5
-
-
-def he_normal(key: Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32) -> Kernel:
-    """Normal with deviation sqrt(2 / (kh kw o)): He et al. 2015, arXiv 1502.01852, eq. 14."""
-    kh, kw, _, features = shape
-    # Drawn flat: XLA compiles random bits of one axis three times faster than of four.
-    draws = jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
-    return draws * math.sqrt(2 / (kh * kw * features))
 
 
 class Conv(nn.Module):

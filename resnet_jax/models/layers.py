@@ -14,6 +14,7 @@ from resnet_jax.models import parts
 from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.blocks import Position
 from resnet_jax.models.conv import Conv
+from resnet_jax.models.initializers import lecun_normal
 from resnet_jax.models.norm import BatchNorm, GroupNorm
 from resnet_jax.models.parts import Parts
 from resnet_jax.models.pool import max_pool
@@ -79,7 +80,7 @@ def _(part, x, context):
 
 @compute.register(parts.Dense)
 def _(part, x, context):
-    start = nn.initializers.zeros if part.zero else nn.linear.default_kernel_init
+    start = nn.initializers.zeros if part.zero else lecun_normal
     dense = nn.Dense(part.features, name=part.name, dtype=x.dtype, param_dtype=x.dtype, kernel_init=start)
     return keep(dense(x))
 

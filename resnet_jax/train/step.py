@@ -60,7 +60,7 @@ def train_step(
         ema=optax.incremental_update({'params': params, 'batch_stats': found.batch_stats}, state.ema, 1 - ema)
         if state.ema else {},
     )  # fmt: skip
-    good = _all_finite((found.loss, found.batch_stats, found.gradient))
+    good = jax.lax.optimization_barrier(_all_finite((found.loss, found.batch_stats, found.gradient)))
     kept = jax.tree.map(partial(jnp.where, good), stepped, state)
     return kept._replace(step=state.step + 1, skipped=state.skipped + (~good).astype(jnp.int32))
 
