@@ -28,8 +28,8 @@ def interleaved(
     The first candidate is run once more a turn, as `A/A`: its ratio to itself is the noise of the machine.
 
     Args:
-      settled: a candidate's turn begins with a run that is not timed: caches and memory are its own again then, as they
-        are where nothing else runs. After another one's turn they may have to be had back from a virtual machine's host.
+      settled: a candidate's turn begins with a run that is not timed: then caches and memory are its own again, as
+        where nothing else runs. After another one's turn memory may have to be had back from a virtual machine's host.
     """
     first = next(iter(candidates))
     turns = {**candidates, 'A/A': candidates[first]}
@@ -48,7 +48,7 @@ def interleaved(
 
 @contextmanager
 def apart(candidates: Mapping[str, Callable[[], Calls]]) -> Iterator[dict[str, Calls]]:
-    """Calls that are run by processes of their own, one a candidate, which makes them there and sleeps when not asked."""
+    """Calls that are run by processes of their own, one a candidate, which makes them and sleeps when not asked."""
     fresh, pipes, processes = multiprocessing.get_context('spawn'), {}, []
     for who, make in candidates.items():
         pipes[who], theirs = fresh.Pipe()

@@ -28,9 +28,6 @@ TINY_MAP_PIXELS = 16
 # Up to this size the input gradient of a strided kernel is one product; the zeros in its matrix grow with the kernel.
 PHASED_KERNEL = 3
 
-# oneDNN's convolution is ahead in any size. But compiled programs with it are not kept, so small ones do without.
-ONEDNN_MULTIPLY_ADDS = 10**7
-
 # With fewer channels the forward product is too narrow, with more its copies cost more than the convolution.
 FORWARD_PRODUCT_CHANNELS = range(32, 97)
 
@@ -61,7 +58,7 @@ def convolve(x: Images, kernel: Kernel, *, strides: int = 1) -> Float[Array, 'n 
 
 def _by_onednn(x: Images, kernel: Kernel, strides: int) -> bool:
     multiply_adds = x.size // strides**2 * math.prod(kernel.shape[:2]) * kernel.shape[3]
-    return multiply_adds >= ONEDNN_MULTIPLY_ADDS and x.dtype == kernel.dtype == jnp.float32 and onednn.there()
+    return onednn.pays(multiply_adds, x, kernel)
 
 
 def _native(x: Images, kernel: Kernel, strides: int) -> Array:

@@ -19,9 +19,7 @@ def he_normal(
     return draws * math.sqrt(2 / (kh * kw * features))
 
 
-def lecun_normal(
-    key: Array, shape: tuple[int, int], dtype: jax.typing.DTypeLike = jnp.float32
-) -> Float[Array, 'i o']:
+def lecun_normal(key: Array, shape: tuple[int, int], dtype: jax.typing.DTypeLike = jnp.float32) -> Float[Array, 'i o']:
     """Normal, truncated at two deviations, with deviation 1 / sqrt(i) (LeCun et al. 1998, "Efficient BackProp",
     section 4.6): Flax's own for a dense layer, to the bit."""
     deviation = jnp.sqrt(jnp.array(1 / shape[0], dtype)) / jnp.array(TRUNCATED_DEVIATION, dtype)

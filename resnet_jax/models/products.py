@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from resnet_jax.models import onednn
+
 # Bytes of shifted copies that stay in the cache while a chunk of the batch is multiplied.
 CACHED_BYTES = 5 << 20
 
@@ -24,8 +26,8 @@ def pointwise(x: Images, kernel: Kernel, strides: int) -> Array:
 
 @jax.custom_vjp
 def _product(x: Images, matrix: Float[Array, 'c o']) -> Array:
-    """x @ matrix. Its gradient by the matrix is summed up over chunks of the batch: else XLA transposes all of x, and
-    computes what leads to x anew for it, number by number in the transposed order."""
+    """x @ matrix. Its gradient by the matrix is oneDNN's, or summed up over chunks of the batch: else XLA transposes
+    all of x, and computes what leads to x anew for it, number by number in the transposed order."""
     return x @ matrix
 
 
@@ -42,7 +44,9 @@ _product.defvjp(_product_forward, _product_backward)
 
 
 def _matrix_gradient(x: Images, g: Float[Array, 'n h w o']) -> Array:
-    """The sum over chunks of the batch of what leads to each pixel's features, as a product (c, o)."""
+    """The sum over the pixels of all images of the products of their features (c, o)."""
+    if onednn.pays(x.size * g.shape[-1], x, g):
+        return onednn.product(_flat(x), _flat(g))
     if x.shape[-1] > g.shape[-1]:  # the narrower one on the left takes two thirds of the time
         return _matrix_gradient(g, x).T
     return _sum_over_chunks(lambda images, cotangents: _flat(images).T @ _flat(cotangents), x, g)

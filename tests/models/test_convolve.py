@@ -9,7 +9,6 @@ import pytest
 from jax import lax
 from jaxtyping import TypeCheckError
 
-from resnet_jax.models import convolve as lowering
 from resnet_jax.models import onednn, products
 from resnet_jax.models.convolve import convolve
 
@@ -144,7 +143,7 @@ def way(request, monkeypatch):
     by_onednn = request.param == 'oneDNN'
     if by_onednn and not onednn.there():
         pytest.skip('this jaxlib has no oneDNN that was tried')
-    monkeypatch.setattr(lowering, 'ONEDNN_MULTIPLY_ADDS', 0 if by_onednn else 1 << 60)
+    monkeypatch.setattr(onednn, 'MULTIPLY_ADDS', 0 if by_onednn else 1 << 60)
     kept = jax.config.values[onednn.KEPT_FROM]
     yield
     jax.config.update(onednn.KEPT_FROM, kept)  # what other files compile in this process is kept as before

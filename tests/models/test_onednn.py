@@ -1,4 +1,4 @@
-"""oneDNN's convolution: when it is called, under vmap, and what is not kept then."""
+"""oneDNN's convolution and product: when they are called, under vmap, and what is not kept then."""
 
 import re
 from functools import partial
@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.models import convolve as lowering
 from resnet_jax.models import onednn
 from resnet_jax.models.convolve import convolve
 from tests.models.test_convolve import native
@@ -38,6 +37,21 @@ def test_it_is_called_in_sizes_that_matter_in_float32(batch, dtype, called):
     assert bool(re.search(r'__onednn\$convolution', program)) == called
 
 
+def test_a_pointwise_kernels_gradient_is_its_product():
+    x, kernel = jnp.zeros((256, 8, 8, 16)), jnp.zeros((1, 1, 16, 64))
+    program = jax.jit(jax.grad(lambda kernel: jnp.sum(convolve(x, kernel) ** 2))).lower(kernel).as_text()
+    assert re.findall(r'__onednn\$(\w+)', program) == ['matmul']
+
+
+@pytest.mark.parametrize('axes', [(0, None), (None, 0), (0, 0)], ids=['one', 'other', 'both'])
+def test_many_products_at_once_are_one_after_the_other(axes):
+    a, b = (jnp.asarray(RNG.normal(size=(3, 20, size)), jnp.float32) for size in (4, 7))
+    given = [each if axis == 0 else each[0] for each, axis in zip((a, b), axes, strict=True)]
+    ours = jax.jit(jax.vmap(onednn.product, axes))(*given)
+    each = jax.vmap(lambda a, b: a.T @ b, axes)(*given)
+    np.testing.assert_allclose(ours, each, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ('x', 'kernel', 'axes'),
     [(IMAGES, KERNELS[0], (0, None)), (IMAGES[0], KERNELS, (None, 0)), (IMAGES, KERNELS, (0, 0))],
@@ -50,14 +64,16 @@ def test_many_at_once_are_one_after_the_other(x, kernel, axes, strides):
     np.testing.assert_allclose(ours, each, rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_of_gradients_are_those_of_xlas(monkeypatch):
-    monkeypatch.setattr(lowering, 'ONEDNN_MULTIPLY_ADDS', 0)
+@pytest.mark.parametrize('size', [1, 3])
+def test_gradients_of_gradients_are_those_of_xlas(size, monkeypatch):
+    kernels = KERNELS[:, :size, :size]
+    monkeypatch.setattr(onednn, 'MULTIPLY_ADDS', 0)
 
     def curvature(convolution):
         def slope(kernel):
             return jax.grad(lambda kernel: jnp.sum(jnp.tanh(convolution(IMAGES[0], kernel))))(kernel)
 
-        return jax.jit(lambda kernel, v: jax.vjp(slope, kernel)[1](v)[0])(KERNELS[0], KERNELS[1])
+        return jax.jit(lambda kernel, v: jax.vjp(slope, kernel)[1](v)[0])(kernels[0], kernels[1])
 
     np.testing.assert_allclose(curvature(convolve), curvature(native), rtol=1e-4, atol=1e-4)
 
