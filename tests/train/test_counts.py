@@ -29,6 +29,13 @@ def test_the_state_is_changed_where_it_lies(program):
     assert compiled.memory_analysis().alias_size_in_bytes == size
 
 
+def test_whether_a_step_counts_is_found_out_once(program, parts):
+    """Not in the update of each array anew, whose kernels would all take what tells, of all arrays, as their inputs."""
+    state = jax.eval_shape(lambda: initial_state(parts.network, parts.optimizer, 0))
+    checked = len(jax.tree.leaves((state.params, state.batch_stats)))
+    assert checked <= len(re.findall(r'pred\[\]\S* and\(', program[0].as_text())) < 3 * checked
+
+
 def test_no_step_talks_with_the_host(program):
     talk = r'infeed|outfeed|\bsend\(|\brecv\(|callback'
     assert not re.search(talk, program[0].as_text())
