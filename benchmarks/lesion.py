@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from benchmarks import networks, timing
+from resnet_jax import spec
 from resnet_jax.analysis import lesion
 from resnet_jax.analysis.shares import Part
 from resnet_jax.analysis.sweep import lesioned_logits, sweep
@@ -29,23 +31,33 @@ WHOLE = 100  # of so many lesions and more, whole networks are timed on an even 
 
 
 def main(kind: str, name: str, pixels: int) -> None:
-    network, variables, images, labels = networks.untrained(name, pixels, BATCH)
-    lesions = SWEEPS[kind](network.arch)
-    _check(network, variables, images, lesions)
-    made, sample = ways(network, variables, [(images, labels)], lesions), _sample(lesions)
-    timed = {way: made[way] for way in ('suffixes', 'whole networks')}
-    if kind == 'single':
-        timed |= _with_hooks(network.arch, variables, images, labels, made['suffixes']())
-    times = timing.interleaved(timed, repeats=3)
-    times['whole networks'] *= len(lesions) / len(sample)
-    start = time.perf_counter()
-    made['compiled anew']()
-    times['compiled anew, one timed'] = (time.perf_counter() - start) * len(lesions)
+    lesions = SWEEPS[kind](spec.architecture(networks.config(name)))
+    sample = _sample(lesions)
+    peers = ('PyTorch',) if kind == 'single' and find_spec('torch') else ()
+    with timing.apart({who: partial(calls, who, kind, name, pixels) for who in ('ours', *peers)}) as made:
+        timed = {way: call for found in made.values() for way, call in found.items()}
+        anew = timed.pop('compiled anew')
+        times = timing.interleaved(timed, repeats=3, settled=True)
+        times['whole networks'] *= len(lesions) / len(sample)
+        start = time.perf_counter()
+        anew()
+        times['compiled anew, one timed'] = (time.perf_counter() - start) * len(lesions)
     rows = [(way, timing.milliseconds(value), f'{value / times["suffixes"]:.2f}x') for way, value in times.items()]
     timing.show(
         f'{len(lesions)} deletions ({kind}), {name}, {pixels} px, {BATCH} images', ('way', 'time', 'to suffixes'), rows,
-        f'medians of interleaved runs; whole networks for {len(sample)} deletions, scaled',
+        f'medians of runs in turns, PyTorch in a process of its own; whole networks for {len(sample)}, scaled',
     )  # fmt: skip
+
+
+def calls(who: str, kind: str, name: str, pixels: int) -> timing.Calls:
+    """Our ways, or those of PyTorch, of which it was seen that they find the same."""
+    network, variables, images, labels = networks.untrained(name, pixels, BATCH)
+    lesions = SWEEPS[kind](network.arch)
+    ours = ways(network, variables, [(images, labels)], lesions)
+    if who == 'PyTorch':
+        return _with_hooks(network.arch, variables, images, labels, ours['suffixes']())
+    _check(network, variables, images, lesions)
+    return ours
 
 
 def ways(network: ResNet, variables: dict, parts: list[Part], lesions: Bool[np.ndarray, 'lesions blocks']) -> dict:
@@ -71,14 +83,12 @@ def ways(network: ResNet, variables: dict, parts: list[Part], lesions: Bool[np.n
     }  # fmt: skip
 
 
-def _with_hooks(arch: Architecture, variables: dict, images: Array, labels: Array, ours: np.ndarray) -> dict:
-    """{way: call} of PyTorch, which has found what we found (but for images on the border), or nothing."""
-    try:
-        from benchmarks import torch_candidates
-    except ImportError:
-        return {}
+def _with_hooks(arch: Architecture, variables: dict, images: Array, labels: Array, ours: np.ndarray) -> timing.Calls:
+    """PyTorch, where it has such a network; it has found what we found, but for images on the border."""
+    from benchmarks import torch_candidates
+
     if arch.block != 'basic' or arch.shortcut != 'A':
-        return {}  # the peer has no others
+        return {}
     call = torch_candidates.deletions(arch, variables, np.asarray(images), np.asarray(labels))
     assert np.mean(call() == ours) > 0.99
     return {'PyTorch, a hook a block': call}

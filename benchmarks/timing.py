@@ -18,6 +18,8 @@ from rich.table import Table
 from resnet_jax.cores import cores
 
 Calls = dict[str, Callable[[], object]]
+END = ''  # what a process that makes calls is asked for last
+ENDING_SECONDS = 10
 
 
 def interleaved(
@@ -57,18 +59,20 @@ def apart(candidates: Mapping[str, Callable[[], Calls]]) -> Iterator[dict[str, C
         theirs.close()
     try:
         yield {who: {what: partial(_ask, pipe, what) for what in _answer(pipe)} for who, pipe in pipes.items()}
+        for pipe in pipes.values():
+            pipe.send(END)
     finally:
         for process in processes:
+            process.join(ENDING_SECONDS)
             process.terminate()
-            process.join()
 
 
 def _serve(make: Callable[[], Calls], asked: Connection) -> None:
     """In a process of its own: makes calls, says which, and runs each that is asked for."""
     calls = make()
     asked.send(list(calls))
-    while True:
-        wait(calls[asked.recv()]())
+    while (what := asked.recv()) != END:
+        wait(calls[what]())
         asked.send(None)
 
 
