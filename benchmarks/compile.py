@@ -1,4 +1,4 @@
-"""Tracing and compiling a train step: flat in depth, for a long body is one scan.
+"""Tracing and compiling a train step: flat in depth, for a long body is one scan; and of plain Flax, which is not.
 
 ./launch.sh bench compile [NAME:PIXELS:BATCH …]    # or `all`: every named network at 64 px, batch 8
 """
@@ -11,7 +11,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from benchmarks import networks, timing
+from benchmarks import flax_peer, networks, timing
 from resnet_jax import spec
 from resnet_jax.models import zoo
 from resnet_jax.models.platform import compiler_options
@@ -24,12 +24,17 @@ from resnet_jax.train.step import train_step
 CASES = ('resnet20:32:128', 'resnet56:32:128', 'resnet110:32:128', 'resnet1202:32:128', 'resnet50:64:8')
 
 
-def seconds(case: str) -> float:
+UNROLLED = 'resnet110:32:128'  # it takes minutes
+NETWORKS = {'ours': lambda arch, config: ResNet(arch, config.run.scan_from),
+         'plain Flax': lambda arch, config: flax_peer.ResNet(arch)}  # fmt: skip
+
+
+def seconds(case: str, who: str = 'ours') -> float:
     """Seconds to trace, lower and compile a step from nothing."""
     name, pixels, batch = case.split(':')
     config = networks.config(name)
     arch = dataclasses.replace(spec.architecture(config), image_shape=(int(pixels), int(pixels), 3))
-    network, optimizer = ResNet(arch, config.run.scan_from), make_optimizer(config)
+    network, optimizer = NETWORKS[who](arch, config), make_optimizer(config)
     state = jax.eval_shape(lambda: initial_state(network, optimizer, 0))
     images = jax.ShapeDtypeStruct((int(batch), *arch.image_shape), jnp.float32)
     labels = jax.ShapeDtypeStruct((int(batch),), jnp.int32)
@@ -37,7 +42,7 @@ def seconds(case: str) -> float:
     start = time.perf_counter()
     step = jax.jit(
         lambda state, images, labels: train_step(network, optimizer, state, images, Targets(labels)),
-        compiler_options=compiler_options(),
+        compiler_options=compiler_options() if who == 'ours' else {},
     )
     step.lower(state, images, labels).compile()
     return time.perf_counter() - start
@@ -49,5 +54,7 @@ if __name__ == '__main__':
     jax.jit(lambda x: x + 1)(1)
     times = {case: statistics.median(seconds(case) for _ in range(1 if every else 3)) for case in cases}
     rows = [(case, f'{value:.2f} s') for case, value in times.items()]
+    if not sys.argv[1:]:
+        rows.append((f'{UNROLLED}, plain Flax, once', f'{seconds(UNROLLED, "plain Flax"):.2f} s'))
     how = 'one time each' if every else 'medians of three'
     timing.show('Trace and compile a train step', ('network, pixels, batch', 'time'), rows, how)

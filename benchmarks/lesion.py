@@ -21,7 +21,6 @@ from resnet_jax import spec
 from resnet_jax.analysis import lesion
 from resnet_jax.analysis.shares import Part
 from resnet_jax.analysis.sweep import lesioned_logits, sweep
-from resnet_jax.models.architecture import Architecture
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.suffix import block_inputs
 
@@ -31,11 +30,15 @@ WHOLE = 100  # of so many lesions and more, whole networks are timed on an even 
 
 
 def main(kind: str, name: str, pixels: int) -> None:
-    lesions = SWEEPS[kind](spec.architecture(networks.config(name)))
+    arch = spec.architecture(networks.config(name))
+    lesions = SWEEPS[kind](arch)
     sample = _sample(lesions)
-    peers = ('PyTorch',) if kind == 'single' and find_spec('torch') else ()
-    with timing.apart({who: partial(calls, who, kind, name, pixels) for who in ('ours', *peers)}) as made:
-        timed = {way: call for found in made.values() for way, call in found.items()}
+    with_peer = kind == 'single' and (arch.block, arch.shortcut) == ('basic', 'A') and find_spec('torch')
+    made = {'ours': partial(_ours, kind, name, pixels)} | (
+        {'PyTorch': partial(_torch, name, pixels)} if with_peer else {}
+    )
+    with timing.apart(made) as calls:
+        timed = {way: call for found in calls.values() for way, call in found.items()}
         anew = timed.pop('compiled anew')
         times = timing.interleaved(timed, repeats=3, settled=True)
         times['whole networks'] *= len(lesions) / len(sample)
@@ -45,19 +48,27 @@ def main(kind: str, name: str, pixels: int) -> None:
     rows = [(way, timing.milliseconds(value), f'{value / times["suffixes"]:.2f}x') for way, value in times.items()]
     timing.show(
         f'{len(lesions)} deletions ({kind}), {name}, {pixels} px, {BATCH} images', ('way', 'time', 'to suffixes'), rows,
-        f'medians of runs in turns, PyTorch in a process of its own; whole networks for {len(sample)}, scaled',
+        f'medians of runs in turns, PyTorch in a process of its own (with JAX, for what it is to find); whole networks '
+        f'for {len(sample)}, scaled',
     )  # fmt: skip
 
 
-def calls(who: str, kind: str, name: str, pixels: int) -> timing.Calls:
-    """Our ways, or those of PyTorch, of which it was seen that they find the same."""
+def _ours(kind: str, name: str, pixels: int) -> timing.Calls:
     network, variables, images, labels = networks.untrained(name, pixels, BATCH)
     lesions = SWEEPS[kind](network.arch)
-    ours = ways(network, variables, [(images, labels)], lesions)
-    if who == 'PyTorch':
-        return _with_hooks(network.arch, variables, images, labels, ours['suffixes']())
     _check(network, variables, images, lesions)
-    return ours
+    return ways(network, variables, [(images, labels)], lesions)
+
+
+def _torch(name: str, pixels: int) -> timing.Calls:
+    """PyTorch's single deletions, which have found what ours find, but for images on the border."""
+    from benchmarks import torch_candidates
+
+    network, variables, images, labels = networks.untrained(name, pixels, BATCH)
+    ours = ways(network, variables, [(images, labels)], lesion.single_deletions(network.arch))['suffixes']()
+    call = torch_candidates.deletions(network.arch, variables, np.asarray(images), np.asarray(labels))
+    assert np.mean(call() == ours) > 0.99
+    return {'PyTorch, a hook a block': call}
 
 
 def ways(network: ResNet, variables: dict, parts: list[Part], lesions: Bool[np.ndarray, 'lesions blocks']) -> dict:
@@ -81,17 +92,6 @@ def ways(network: ResNet, variables: dict, parts: list[Part], lesions: Bool[np.n
         'suffixes': lambda: sweep(network, variables, parts, lesions)[1],
         'whole networks': by_whole_networks, 'compiled anew': compiled_anew,
     }  # fmt: skip
-
-
-def _with_hooks(arch: Architecture, variables: dict, images: Array, labels: Array, ours: np.ndarray) -> timing.Calls:
-    """PyTorch, where it has such a network; it has found what we found, but for images on the border."""
-    from benchmarks import torch_candidates
-
-    if arch.block != 'basic' or arch.shortcut != 'A':
-        return {}
-    call = torch_candidates.deletions(arch, variables, np.asarray(images), np.asarray(labels))
-    assert np.mean(call() == ours) > 0.99
-    return {'PyTorch, a hook a block': call}
 
 
 def _sample(lesions: Bool[np.ndarray, 'lesions blocks']) -> Bool[np.ndarray, 'some blocks']:

@@ -19,38 +19,17 @@ KEPT = {'ours, nothing kept': False, 'ours, compiled before': True}
 
 def one(who: str, case: str) -> None:
     """In a process of its own: says when the first step is done, takes two more, and says its peak memory in MiB."""
-    if who == 'ours':
-        from resnet_jax.runtime import compiled
+    from benchmarks import step, timing
+    from resnet_jax.runtime import compiled
 
-        compiled.keep()
-    call = _step(who, *case.split(':'))
-    call()
+    compiled.keep()
+    name, pixels, batch = case.split(':')
+    run = step.calls(who, name, int(pixels), int(batch))['train step']
+    timing.wait(run())
     print('first', flush=True)
-    call()
-    call()
+    timing.wait(run())
+    timing.wait(run())
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
-
-
-def _step(who: str, name: str, pixels: str, batch: str):
-    import numpy as np
-
-    from benchmarks import networks
-    from resnet_jax import spec
-
-    config = networks.config(name)
-    arch, random = spec.architecture(config), np.random.default_rng(0)
-    images = random.normal(size=(int(batch), int(pixels), int(pixels), 3)).astype(np.float32)
-    labels = random.integers(0, arch.classes, int(batch)).astype(np.int32)
-    if who == 'torch':
-        from benchmarks import torch_candidates
-
-        return torch_candidates.calls(name, arch, config, images, labels)['train step']
-    from benchmarks import jax_candidates, timing
-    from resnet_jax.models.resnet import ResNet
-
-    network = ResNet(arch, config.run.scan_from)
-    step = jax_candidates.calls(network, config, images, labels, looped=True)['train step']
-    return lambda: timing.wait(step())
 
 
 def measured(who: str, case: str, cache: str) -> tuple[float, int]:
@@ -70,7 +49,7 @@ def rows(case: str) -> list[tuple]:
     found: dict[str, list] = {'PyTorch': [], **{who: [] for who in KEPT}}
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as cache:
-            found['PyTorch'].append(measured('torch', case, cache))
+            found['PyTorch'].append(measured('PyTorch', case, cache))
             for who in KEPT:  # the second finds what the first has kept
                 found[who].append(measured('ours', case, cache))
     return [

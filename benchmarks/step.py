@@ -47,7 +47,7 @@ def measure(peers: tuple[str, ...], name: str, pixels: int, batch: int) -> list[
     rows = []
     with timing.apart({who: partial(calls, who, name, pixels, batch) for who in ('ours', *there)}) as made:
         for what in ('train step', 'evaluation'):
-            times = timing.interleaved({who: calls[what] for who, calls in made.items()}, settled=True)
+            times = timing.interleaved({who: found[what] for who, found in made.items()}, settled=True)
             shown = [timing.milliseconds(times['ours'])]
             for peer in peers:
                 shown += [timing.milliseconds(times[peer]) if peer in there else '-',

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -50,42 +51,47 @@ def interleaved(
 
 @contextmanager
 def apart(candidates: Mapping[str, Callable[[], Calls]]) -> Iterator[dict[str, Calls]]:
-    """Calls that are run by processes of their own, one a candidate, which makes them and sleeps when not asked."""
-    fresh, pipes, processes = multiprocessing.get_context('spawn'), {}, []
+    """Calls that are run by processes of their own, one a candidate, which makes them and sleeps when not asked.
+
+    For the CPU: processes that use JAX would not share an accelerator.
+    """
+    if jax.default_backend() != 'cpu':
+        sys.exit('this benchmark is for a CPU (JAX_PLATFORMS=cpu); on a GPU: ./launch.sh bench gpu')
+    fresh, asking = multiprocessing.get_context('spawn'), {}
     for who, make in candidates.items():
-        pipes[who], theirs = fresh.Pipe()
-        processes.append(fresh.Process(target=_serve, args=(make, theirs), daemon=True))
-        processes[-1].start()
+        pipe, theirs = fresh.Pipe()
+        asking[who] = fresh.Process(target=_serve, args=(make, theirs), name=who, daemon=True), pipe
+        asking[who][0].start()
         theirs.close()
     try:
-        yield {who: {what: partial(_ask, pipe, what) for what in _answer(pipe)} for who, pipe in pipes.items()}
-        for pipe in pipes.values():
+        yield {who: {what: partial(_ask, *each, what) for what in _ask(*each)} for who, each in asking.items()}
+        for process, pipe in asking.values():
             pipe.send(END)
-    finally:
-        for process in processes:
             process.join(ENDING_SECONDS)
+    finally:
+        for process, _ in asking.values():
             process.terminate()
+            process.join()
 
 
 def _serve(make: Callable[[], Calls], asked: Connection) -> None:
     """In a process of its own: makes calls, says which, and runs each that is asked for."""
     calls = make()
     asked.send(list(calls))
-    while (what := asked.recv()) != END:
+    for what in iter(asked.recv, END):
         wait(calls[what]())
         asked.send(None)
 
 
-def _ask(pipe: Connection, what: str) -> None:
-    pipe.send(what)
-    _answer(pipe)
-
-
-def _answer(pipe: Connection) -> list[str]:
+def _ask(process: Any, pipe: Connection, what: str = '') -> Any:
+    """Has a call run; or is told which there are."""
     try:
+        if what:
+            pipe.send(what)
         return pipe.recv()
-    except EOFError:
-        sys.exit('a process of the benchmark has ended; why stands above')
+    except (EOFError, OSError):
+        process.join()
+        sys.exit(f'the process of {process.name} has ended (exit code {process.exitcode})')
 
 
 def wait(made: object) -> None:

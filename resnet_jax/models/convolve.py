@@ -3,9 +3,9 @@
 `convolve` is what every layer calls. On accelerators it is XLA's native convolution. On the CPU it is a
 convolution with its own gradient, because XLA brings a convolution into the form its fast kernel takes at the
 top level of a program only: inside a scan or a while loop the derived gradients fall to a loop 30 times slower.
-Here the two gradients are written in the canonical form (NHWC, HWIO -> NHWC) themselves. The convolution, and without
-strides its input gradient, are oneDNN's where it is there, in sizes that matter. What was measured on the way stands in
-`benchmarks/README.md`. Such a convolution has no forward-mode (jvp) rule.
+Here the two gradients are written in the canonical form (NHWC, HWIO -> NHWC) themselves. The convolution, without
+strides its input gradient, and the kernel gradient of 1x1 are oneDNN's where it is there, in sizes that matter. What
+was measured on the way stands in `benchmarks/README.md`. Such a convolution has no forward-mode (jvp) rule.
 """
 
 import math

@@ -1,5 +1,5 @@
 """Compiled programs, kept in the cache folder of whoever runs them: what was compiled once starts at once. (Programs
-with oneDNN's convolution cannot be kept: `models/onednn.py`.)
+with oneDNN's convolution or product cannot be kept: `models/onednn.py`.)
 
 Such a program is run as it stands, so nobody else may be able to write there. And it is for one processor and so many
 cores of it, which JAX does not ask when it takes one: each have a folder.
