@@ -34,9 +34,9 @@ def main(kind: str, name: str, pixels: int) -> None:
     lesions = SWEEPS[kind](arch)
     sample = _sample(lesions)
     with_peer = kind == 'single' and (arch.block, arch.shortcut) == ('basic', 'A') and find_spec('torch')
-    made = {'ours': partial(_ours, kind, name, pixels)} | (
-        {'PyTorch': partial(_torch, name, pixels)} if with_peer else {}
-    )
+    made = {'ours': partial(_ours, kind, name, pixels)}
+    if with_peer:
+        made['PyTorch'] = partial(_torch, name, pixels)
     with timing.apart(made) as calls:
         timed = {way: call for found in calls.values() for way, call in found.items()}
         anew = timed.pop('compiled anew')

@@ -74,12 +74,11 @@ def test_gradients_of_gradients_are_those_of_xlas(size, order, monkeypatch):
         def along(kernel):
             return jnp.sum(jnp.tanh(convolution(IMAGES[0], kernel)))
 
-        for _ in range(order):
+        for _ in range(order - 1):
             along = partial(lambda along, kernel: jnp.vdot(jax.grad(along)(kernel), kernels[1]), along)
-        return jax.jit(jax.value_and_grad(along))(kernels[0])
+        return jax.jit(jax.grad(along))(kernels[0])
 
-    for ours, xlas in zip(slope(convolve), slope(native), strict=True):
-        np.testing.assert_allclose(ours, xlas, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(slope(convolve), slope(native), rtol=1e-4, atol=1e-4)
 
 
 def test_a_program_with_it_is_not_written_to_the_cache():
