@@ -8,6 +8,7 @@ import dataclasses
 import statistics
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def seconds(case: str, *, plain: bool = False) -> float:
     name, pixels, batch = case.split(':')
     config = networks.config(name)
     arch = dataclasses.replace(spec.architecture(config), image_shape=(int(pixels), int(pixels), 3))
-    network = flax_peer.ResNet(arch) if plain else ResNet(arch, config.run.scan_from)
+    network: Any = flax_peer.ResNet(arch) if plain else ResNet(arch, config.run.scan_from)
     optimizer = make_optimizer(config)
     state = jax.eval_shape(lambda: initial_state(network, optimizer, 0))
     images = jax.ShapeDtypeStruct((int(batch), *arch.image_shape), jnp.float32)
